@@ -1,9 +1,29 @@
 """Latents as values: drawn from seeds, combined by an algebra, joined by paths. Pure functions of arrays.
 
-`seeds` draws them, `algebra` evaluates expressions over them, `paths` walks between them.
-Directions and encoded images are handed in by whoever owns the bundle.
+`seeds` draws them, `algebra` evaluates expressions over them, `paths` walks between them, `text` reads the
+expressions that people type. Directions are handed in by whoever owns the bundle.
 """
 
+from dcgan.latents.algebra import (
+    MAX_SEED,
+    NO_TRUNCATION,
+    Direction,
+    Expression,
+    Mix,
+    Node,
+    Normalization,
+    Seed,
+    Sum,
+    Values,
+    default_curve,
+    direction,
+    evaluate,
+    mean,
+    mix,
+    seed,
+    values,
+)
+from dcgan.latents.paths import Curve, Easing, Path, mixed
 from dcgan.latents.seeds import (
     LATENT_STREAM,
     NEIGHBOUR_RADIUS,
@@ -18,12 +38,33 @@ from dcgan.latents.seeds import (
 
 __all__ = [
     "LATENT_STREAM",
+    "MAX_SEED",
     "NEIGHBOUR_RADIUS",
     "NEIGHBOUR_STREAM",
+    "NO_TRUNCATION",
     "TRAINING_STREAM",
+    "Curve",
+    "Direction",
+    "Easing",
+    "Expression",
     "Floats32",
     "Floats64",
+    "Mix",
+    "Node",
+    "Normalization",
+    "Path",
     "Prior",
+    "Seed",
+    "Sum",
+    "Values",
+    "default_curve",
+    "direction",
     "draw",
+    "evaluate",
+    "mean",
+    "mix",
+    "mixed",
     "neighbour_noise",
+    "seed",
+    "values",
 ]
