@@ -85,9 +85,7 @@ class InvalidField(InvalidRequest):
     def __init__(self, field: str, value: object, allowed: str) -> None:
         seen = str(value)
         seen = seen if len(seen) <= 80 else f"{seen[:77]}..."
-        super().__init__(
-            f"{field} is {seen or 'empty'}; allowed: {allowed}", field=field, value=seen, allowed=allowed
-        )
+        super().__init__(f"{field} is {seen or 'empty'}; allowed: {allowed}", field=field, value=seen, allowed=allowed)
 
 
 class TooManyImages(InvalidRequest):
@@ -205,9 +203,7 @@ class InternalError(DcganError):
     reason = "INTERNAL"
 
     def __init__(self, request_id: str) -> None:
-        super().__init__(
-            f"the server failed; its log tells why under request id {request_id}", request_id=request_id
-        )
+        super().__init__(f"the server failed; its log tells why under request id {request_id}", request_id=request_id)
 
 
 class LocalError(DcganError):

@@ -136,13 +136,11 @@ def mix(start: Expression, end: Expression, t: float, *, curve: Curve | None = N
     """
     if not 0.0 <= t <= 1.0:
         raise ExpressionError(f"t is {t}; allowed: 0 to 1")
-    nodes, positions = _concatenated([start, end])
-    return Expression((*nodes, Mix(*positions, float(t), curve)), start.normalization)
+    nodes, (at_start, at_end) = _concatenated([start, end])
+    return Expression((*nodes, Mix(at_start, at_end, float(t), curve)), start.normalization)
 
 
-def evaluate(
-    expressions: Sequence[Expression], dim: int, prior: Prior, directions: Mapping[str, Floats32]
-) -> Floats32:
+def evaluate(expressions: Sequence[Expression], dim: int, prior: Prior, directions: Mapping[str, Floats32]) -> Floats32:
     """Computes the latents that expressions stand for.
 
     Args:
