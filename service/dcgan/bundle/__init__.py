@@ -1,0 +1,184 @@
+"""Model bundles: a directory with a generator, what it must give, and a manifest with the hash of every file.
+
+`load` reads a bundle and checks all of it before anything is used; what it returns was hashed as it was read, so a
+file that changes afterwards changes nothing. `write` makes a bundle beside its final place and renames it into it,
+the manifest last. Running the generator is `dcgan.generator`'s.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from dcgan.bundle.graph import check_generator
+from dcgan.bundle.manifest import FILE_NAME, FileSpec, Manifest
+from dcgan.errors import BundleError, OutputError
+from dcgan.latents import Floats32
+
+GENERATOR: Final = "generator.onnx"
+GOLDEN: Final = "golden.safetensors"
+DIRECTIONS: Final = "directions.safetensors"
+
+_BUNDLED: Final = Path(__file__).parents[1] / "models"
+_MAX_MANIFEST_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle, in memory.
+
+    Attributes:
+        path: where it was read.
+        manifest: what it says of itself.
+        digest: sha256 of manifest.json, 64 hexadecimal digits; it covers all files.
+        generator: the bytes of generator.onnx.
+        golden_latents: float32 (k, dim), and golden_images: uint8 (k, height, width, channels), what they must give.
+        directions: float32 (dim,) by name.
+    """
+
+    path: Path
+    manifest: Manifest
+    digest: str
+    generator: bytes
+    golden_latents: Floats32
+    golden_images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+    directions: Mapping[str, Floats32]
+
+
+def bundled() -> list[str]:
+    """Lists the names of the bundles that are shipped with this package."""
+    return sorted(path.parent.name for path in _BUNDLED.glob(f"*/{FILE_NAME}"))
+
+
+def locate(model: str) -> Path:
+    """Finds a bundle by the name of a shipped one, or as a directory."""
+    return _BUNDLED / model if model in bundled() else Path(model)
+
+
+def load(path: Path) -> Bundle:
+    """Reads a bundle and verifies every file of it.
+
+    Raises:
+        BundleError: names the file that is missing, changed, or not what the manifest says, and why.
+    """
+    if not path.is_dir():
+        there = ", ".join(bundled()) or "none"
+        raise BundleError(path, f"is no directory; give a model bundle, or the name of a shipped one ({there})")
+    text = _read(path, FILE_NAME, None)
+    manifest = _parse(text, path)
+    for required in (GENERATOR, GOLDEN):
+        if required not in manifest.files:
+            raise BundleError(path / FILE_NAME, f"lists no {required}")
+    contents = {name: _read(path, name, spec) for name, spec in manifest.files.items()}
+    check_generator(contents[GENERATOR], manifest, str(path / GENERATOR))
+    golden = _golden(contents[GOLDEN], manifest, path / GOLDEN)
+    directions = _directions(contents.get(DIRECTIONS), manifest, path / DIRECTIONS)
+    digest = hashlib.sha256(text).hexdigest()
+    return Bundle(path, manifest, digest, contents[GENERATOR], *golden, directions)
+
+
+def write(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    """Writes a bundle of `files`, whose hashes and sizes are filled into the manifest; `path` must not exist.
+
+    Nothing is left behind where it fails.
+
+    Raises:
+        OutputError: `path` exists, or the disk refuses.
+    """
+    if path.exists():
+        raise OutputError(f"{path} exists; name a directory that doesn't")
+    specs = {
+        name: FileSpec(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)) for name, data in files.items()
+    }
+    text = manifest.model_copy(update={"files": specs}).model_dump_json(indent=2).encode() + b"\n"
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        for name, data in [*files.items(), (FILE_NAME, text)]:
+            with (partial / name).open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        partial.rename(path)
+    except OSError as error:
+        raise OutputError(f"{path} can't be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _read(directory: Path, name: str, spec: FileSpec | None) -> bytes:
+    """Reads a file of the bundle and compares it with its entry; manifest.json itself has none."""
+    file = directory / name
+    try:
+        if not file.resolve(strict=True).is_relative_to(directory.resolve()):
+            raise BundleError(file, "is a link that leads out of the bundle")
+        size = file.stat().st_size
+        limit = _MAX_MANIFEST_BYTES if spec is None else spec.size_bytes
+        if size > limit or (spec is not None and size != limit):
+            raise BundleError(file, f"has {size} bytes; {limit} are {'allowed' if spec is None else 'expected'}")
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(file, "is missing") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise BundleError(file, f"can't be read: {getattr(error, 'strerror', error)}") from None
+    if spec is not None and hashlib.sha256(data).hexdigest() != spec.sha256:
+        raise BundleError(file, "is not the file that the manifest describes: its sha256 differs")
+    return data
+
+
+def _parse(text: bytes, path: Path) -> Manifest:
+    file = path / FILE_NAME
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(file, f"is not JSON: {error}") from None
+    if isinstance(fields, dict) and fields.get("format") != 1:
+        raise BundleError(file, f"has format {fields.get('format')!r}; this version of dcgan reads format 1")
+    try:
+        return Manifest.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "it"
+        raise BundleError(file, f"{where}: {first['msg']}") from None
+
+
+def _tensors(data: bytes, file: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BundleError(file, f"is not a safetensors file: {error}") from None
+
+
+def _golden(
+    data: bytes, manifest: Manifest, file: Path
+) -> tuple[Floats32, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    tensors = _tensors(data, file)
+    if set(tensors) != {"latents", "images"}:
+        raise BundleError(file, f"has {sorted(tensors)} where it should have images and latents")
+    latents, images = tensors["latents"], tensors["images"]
+    image = manifest.image
+    count = len(latents)
+    if latents.dtype != np.float32 or latents.shape != (count, manifest.latent.dim) or count == 0:
+        raise BundleError(file, f"latents are {latents.dtype} {latents.shape}; the manifest asks for float32 [k, dim]")
+    if images.dtype != np.uint8 or images.shape != (count, image.height, image.width, image.channels):
+        raise BundleError(file, f"images are {images.dtype} {images.shape}, which doesn't fit the manifest")
+    return latents, images
+
+
+def _directions(data: bytes | None, manifest: Manifest, file: Path) -> dict[str, Floats32]:
+    tensors = {} if data is None else _tensors(data, file)
+    if set(tensors) != set(manifest.directions):
+        raise BundleError(file, f"has {sorted(tensors)} but the manifest says {sorted(manifest.directions)}")
+    for name, vector in tensors.items():
+        if vector.dtype != np.float32 or vector.shape != (manifest.latent.dim,) or not np.isfinite(vector).all():
+            raise BundleError(file, f"{name} is not {manifest.latent.dim} finite float32 values")
+    return dict(sorted(tensors.items()))

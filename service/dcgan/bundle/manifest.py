@@ -1,0 +1,100 @@
+"""What manifest.json of a model bundle says, checked once where it enters the program.
+
+Unknown keys are ignored, so that an older server takes a bundle whose maker wrote down more.
+"""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+FORMAT: Final = 1
+FILE_NAME: Final = "manifest.json"
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class LatentSpec(_Part):
+    """What the generator takes: `dim` values, drawn from `prior`."""
+
+    dim: int = Field(ge=1, le=4096)
+    prior: Literal["normal", "uniform"]
+
+
+class ImageSpec(_Part):
+    """What the generator gives, in pixels; one channel is grey, three are RGB."""
+
+    height: int = Field(ge=1, le=1024)
+    width: int = Field(ge=1, le=1024)
+    channels: Literal[1, 3]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of one raw image."""
+        return self.height * self.width * self.channels
+
+
+class FileSpec(_Part):
+    """One file of the bundle."""
+
+    sha256: Digest
+    size_bytes: int = Field(ge=0)
+
+
+class Tolerance(_Part):
+    """How far the golden images may be off on another device, in grey levels of 255."""
+
+    max_levels: int = Field(ge=0, le=255)
+    mean_levels: float = Field(ge=0, le=255)
+
+
+class Parity(_Part):
+    """How far torch and onnxruntime were apart at one batch size when the bundle was made."""
+
+    batch_size: int = Field(ge=1)
+    max_levels: int = Field(ge=0, le=255)
+    mean_levels: float = Field(ge=0, le=255)
+
+
+class DirectionSpec(_Part):
+    """A named direction: the strengths between which images look as they should, and how it was found."""
+
+    min_strength: float
+    max_strength: float
+    description: str = ""
+
+
+class TrainingSpec(_Part):
+    """How the model was trained."""
+
+    recipe: str
+    dataset: str
+    dataset_digest: Digest
+    seed: int = Field(ge=0, lt=1 << 64)
+    steps: int = Field(ge=0)
+    images_seen: int = Field(ge=0)
+    packages: dict[str, str] = {}
+
+
+class Manifest(_Part):
+    """The whole manifest of a bundle of format 1."""
+
+    format: Literal[1] = FORMAT
+    name: Name
+    version: Name
+    created: AwareDatetime
+    latent: LatentSpec
+    image: ImageSpec
+    files: dict[Name, FileSpec]
+    opset: int = Field(ge=13)
+    golden: Tolerance
+    parity: list[Parity] = []
+    directions: dict[Name, DirectionSpec] = {}
+    training: TrainingSpec
+    figures: dict[str, float] = {}
+    licence: str
+    attribution: str = ""

@@ -1,0 +1,56 @@
+"""Every metric of the server, defined once. Base units, and labels only from closed sets.
+
+The registry is passed in, so that tests and several servers in one process don't share counts.
+"""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_POWERS_OF_TWO: Final = tuple(float(1 << power) for power in range(11))
+
+
+class Metrics:
+    """The metrics of one server.
+
+    Labels: `method` is one of the service's methods, `code` a gRPC status code, `reason` an error's reason,
+    `stage` one of queue, device, encode.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.requests = Counter(
+            "dcgan_requests", "Calls that ended, by method and gRPC status code.", ["method", "code"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "dcgan_request_seconds",
+            "Time from a call's arrival to its end.",
+            ["method"],
+            unit="seconds",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.requests_in_progress = Gauge(
+            "dcgan_requests_in_progress", "Calls that have begun and not ended.", ["method"], registry=registry
+        )
+        self.refused = Counter(
+            "dcgan_refused", "Calls that ended with one of our errors, by its reason.", ["reason"], registry=registry
+        )
+        self.stage_seconds = Histogram(
+            "dcgan_stage_seconds",
+            "Time in each stage: queue is the wait of a run of rows, device one batch, encode the images of one answer.",
+            ["stage"],
+            unit="seconds",
+            buckets=(0.0001, 0.0002, 0.0005, *_SECONDS),
+            registry=registry,
+        )
+        self.batch_rows = Histogram(
+            "dcgan_batch_rows", "Rows in one device run.", buckets=_POWERS_OF_TWO, registry=registry
+        )
+        self.images = Counter("dcgan_images", "Images drawn on the device.", registry=registry)
+        self.queued_rows = Gauge("dcgan_queued_rows", "Rows that wait for the device.", registry=registry)
+        self.saturation = Gauge(
+            "dcgan_saturation_ratio", "Rows that wait, as a share of what may wait: 0 to 1.", registry=registry
+        )
+        self.model = Info("dcgan_model", "The model that serves now, and on what.", registry=registry)
