@@ -1,0 +1,89 @@
+"""One image to the bytes of a PNG, JPEG or WebP file, and back.
+
+The same pixels always give the same bytes. Decoding takes what people have: any size, grey, colour, 16 bits,
+palette, alpha, turned by EXIF; and refuses everything else with ValueError, whatever the bytes are.
+"""
+
+import io
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Pixels: TypeAlias = NDArray[np.uint8]
+Format: TypeAlias = Literal["png", "jpeg", "webp"]
+
+MAX_PIXELS: Final = 1 << 26  # 67 million, under the 89 million at which Pillow warns
+_LOSSY_QUALITY: Final = 90
+_READABLE: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # of GIF the first frame
+
+
+def encode(image: Pixels, format: Format) -> bytes:  # noqa: A002 (what Pillow, the API and people call it)
+    """Encodes one image, uint8 (h, w, c), losslessly as "png", or at quality 90 as "jpeg" or "webp".
+
+    Raises ValueError for another shape or type.
+    """
+    file = io.BytesIO()
+    picture = to_pillow(image)
+    if format == "png":
+        picture.save(file, "PNG")
+    else:
+        picture.save(file, format.upper(), quality=_LOSSY_QUALITY)
+    return file.getvalue()
+
+
+def decode(data: bytes, channels: Literal[1, 3] | None = None) -> Pixels:
+    """Decodes a PNG, JPEG, WebP, GIF or BMP file, turned upright, alpha laid over white.
+
+    Args:
+        data: the bytes of the file.
+        channels: 1 or 3 converts to grey or RGB; None keeps grey grey and gives RGB for all else.
+
+    Returns:
+        uint8 of shape (h, w, channels).
+
+    Raises:
+        ValueError: the bytes are no such file, are damaged, or hold more than 67 million pixels.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data), formats=_READABLE) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"{picture.width} x {picture.height} pixels are more than {MAX_PIXELS:,}")
+            return from_pillow(picture, channels)
+    except ValueError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ValueError(f"the {len(data)} bytes are no image in PNG, JPEG, WebP, GIF or BMP") from error
+    except Exception as error:  # decoders fail on hostile bytes in every way: SyntaxError, IndexError, struct.error
+        raise ValueError(f"the image is damaged: {error}") from error
+
+
+def to_pillow(image: Pixels) -> "Image.Image":
+    """Makes a Pillow image, mode L or RGB, of uint8 (h, w, c); raises ValueError for another shape or type."""
+    from PIL import Image
+
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
+        raise ValueError(f"an image is uint8 of shape (h, w, 1) or (h, w, 3), not {image.dtype} {image.shape}")
+    return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+
+
+def from_pillow(picture: "Image.Image", channels: Literal[1, 3] | None = None) -> Pixels:
+    """Makes uint8 (h, w, c) of any Pillow image; `channels` as for `decode`."""
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip, not scale
+        upright = Image.fromarray((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8))
+    if upright.has_transparency_data:
+        white = Image.new("RGBA", upright.size, "white")
+        upright = Image.alpha_composite(white, upright.convert("RGBA")).convert(
+            "L" if upright.mode in ("L", "LA") else "RGB"
+        )
+    grey = channels == 1 or (channels is None and upright.mode in ("1", "L"))
+    pixels = np.array(upright.convert("L" if grey else "RGB"))
+    return pixels[:, :, None] if grey else pixels
