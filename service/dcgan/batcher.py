@@ -172,10 +172,9 @@ class Batcher:
             self._changed.notify(min(rows.count, len(self._threads)))
         try:
             return await run.answer
-        finally:
-            if run.waiting:  # the caller left, or a batch with some of the rows failed
-                with self._changed:
-                    self._drop(run)
+        except BaseException:  # the caller left, or a batch with some of the rows failed
+            self._drop(run)
+            raise
 
     def _admit(self, count: int) -> None:
         """Refuses rows that find no room. An empty queue takes any number, so that no request is refused for ever."""
@@ -185,9 +184,11 @@ class Batcher:
             raise Overloaded(self._waiting_rows, self._max_queued_rows, min(60.0, max(0.01, wait_s)))
 
     def _drop(self, run: _Run) -> None:
-        self._set_waiting(self._waiting_rows - run.waiting)
-        run.taken = run.rows.count
-        self._queue.remove(run)
+        with self._changed:
+            if run.waiting:
+                self._set_waiting(self._waiting_rows - run.waiting)
+                run.taken = run.rows.count
+                self._queue.remove(run)
 
     def _set_waiting(self, rows: int) -> None:
         self._waiting_rows = rows

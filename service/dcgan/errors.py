@@ -13,7 +13,6 @@ DcganError
 ├── Overloaded                RESOURCE_EXHAUSTED: the queue is full, come back later
 ├── DeadlineExceeded          DEADLINE_EXCEEDED: the answer took longer than the caller waits
 ├── Unavailable               UNAVAILABLE: no server, or one that can't answer now; try again
-│   ├── Loading                   the model is not ready yet
 │   ├── Draining                  this server stops; another one continues the work
 │   └── BundleChanged             a stream was cut because another version took over
 ├── Cancelled                 CANCELLED: the call was ended by its caller or by a stopping server
@@ -171,16 +170,15 @@ class Unavailable(Retryable):
     reason = "UNAVAILABLE"
 
 
-class Loading(Unavailable):
-    """The model is being loaded, verified or warmed up."""
-
-    reason = "LOADING"
-
-
 class Draining(Unavailable):
     """The server is about to stop; `next_index` in the metadata says where a cut stream continues."""
 
     reason = "DRAINING"
+
+    def __init__(self, next_index: int) -> None:
+        super().__init__(
+            f"this server stops; ask another one to continue at {next_index}", next_index=next_index, retry_after_s=0.05
+        )
 
 
 class BundleChanged(Unavailable):

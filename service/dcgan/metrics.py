@@ -1,14 +1,31 @@
 """Every metric of the server, defined once. Base units, and labels only from closed sets.
 
 The registry is passed in, so that tests and several servers in one process don't share counts.
+What one call cost is gathered in a `CallRecord`, for its log line.
 """
 
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 _SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _POWERS_OF_TWO: Final = tuple(float(1 << power) for power in range(11))
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """What one call asked for and where its time went; the servicer fills it in, the interceptor logs it."""
+
+    request_id: str
+    image_count: int = 0
+    queue_s: float = 0.0
+    device_s: float = 0.0
+    encode_s: float = 0.0
+
+
+current_call: ContextVar[CallRecord] = ContextVar("current_call")
 
 
 class Metrics:
@@ -39,7 +56,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "dcgan_stage_seconds",
-            "Time in each stage: queue is the wait of a run of rows, device one batch, encode the images of one answer.",
+            "Time in each stage: queue: rows wait; device: one batch; encode: the images of one answer.",
             ["stage"],
             unit="seconds",
             buckets=(0.0001, 0.0002, 0.0005, *_SECONDS),

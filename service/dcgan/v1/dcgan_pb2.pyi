@@ -11,7 +11,7 @@ Errors are google.rpc.Status with an ErrorInfo of domain "dcgan", whose reason i
 apply, BadRequest, RetryInfo, ResourceInfo or PreconditionFailure.
 
 Metadata: `x-request-id` (at most 64 printable ASCII characters) names a call in the server's log.
-The server makes one where none is given, and returns it in the initial metadata of every answer.
+The server makes one where none is given, and returns it in the trailing metadata of every answer.
 """
 
 import builtins

@@ -1,0 +1,188 @@
+"""What surrounds every method: parsing, errors to statuses, deadlines, one log line and the counts of each call.
+
+Requests are parsed here and not by gRPC, so that garbage is INVALID_ARGUMENT with a reason and not UNKNOWN with a
+Python message. An error of our tree is sent as it is; anything else is INTERNAL, a fixed text, and a traceback in
+the log under the request id.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Final, TypeAlias
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from dcgan.errors import DcganError, DeadlineExceeded, InternalError, MalformedRequest
+from dcgan.metrics import CallRecord, Metrics, current_call
+from dcgan.status import code_of, trailers_of
+from dcgan.v1 import dcgan_pb2 as pb
+
+REQUEST_ID_KEY: Final = "x-request-id"
+_MAX_REQUEST_ID: Final = 64
+_SERVICE: Final = pb.DESCRIPTOR.services_by_name["GeneratorService"]
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+_Handler: TypeAlias = Any  # grpc publishes no type that has a handler's attributes
+_Unary: TypeAlias = Callable[[Message, Context], Awaitable[Message]]
+_Stream: TypeAlias = Callable[[Message, Context], AsyncGenerator[Message, None]]
+
+_log = structlog.get_logger()
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the methods of our service; health and reflection pass through."""
+
+    def __init__(self, metrics: Metrics, default_deadline_s: float) -> None:
+        self._metrics = metrics
+        self._default_deadline_s = default_deadline_s
+        self._prefix = f"/{_SERVICE.full_name}/"
+        self._wrapped: dict[str, _Handler] = {}
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[_Handler]], handler_call_details: Any
+    ) -> _Handler:
+        """Gives the wrapped handler of a method, made at its first call."""
+        path: str = handler_call_details.method
+        wrapped = self._wrapped.get(path)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if not handler or not path.startswith(self._prefix):
+            return handler
+        self._wrapped[path] = self._wrap(handler, path.removeprefix(self._prefix))
+        return self._wrapped[path]
+
+    def _wrap(self, handler: _Handler, method: str) -> _Handler:
+        message_class: type[Message] = getattr(pb, _SERVICE.methods_by_name[method].input_type.name)
+        if handler.response_streaming:
+            make = grpc.unary_stream_rpc_method_handler
+            return make(
+                self._streaming(handler.unary_stream, method, message_class),
+                response_serializer=handler.response_serializer,
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._answering(handler.unary_unary, method, message_class),
+            response_serializer=handler.response_serializer,
+        )
+
+    def _answering(self, behaviour: _Unary, method: str, message_class: type[Message]) -> Any:
+        async def call(data: bytes, context: Context) -> Message:
+            with _Call(self._metrics, method, context) as ending:
+                try:
+                    remaining = context.time_remaining()
+                    timeout = self._default_deadline_s if remaining is None else None
+                    async with asyncio.timeout(timeout):
+                        answer = await behaviour(_parsed(data, message_class), context)
+                except Exception as error:
+                    await ending.abort(error)
+                    raise  # not reached: abort raises
+                ending.succeed()
+                return answer
+
+        return call
+
+    def _streaming(self, behaviour: _Stream, method: str, message_class: type[Message]) -> Any:
+        async def call(data: bytes, context: Context) -> AsyncGenerator[Message, None]:
+            with _Call(self._metrics, method, context) as ending:
+                try:
+                    async with aclosing(behaviour(_parsed(data, message_class), context)) as answers:
+                        async for answer in answers:
+                            yield answer
+                except Exception as error:
+                    await ending.abort(error)
+                ending.succeed()
+
+        return call
+
+
+class _Call:
+    """One call from its arrival to its end, counted and logged once, however it ends."""
+
+    def __init__(self, metrics: Metrics, method: str, context: Context) -> None:
+        self._metrics, self._method, self._context = metrics, method, context
+        self._record = CallRecord(_request_id(context))
+        self._code: grpc.StatusCode | None = None
+        self._reason = ""
+
+    def __enter__(self) -> "_Call":
+        self._started = time.monotonic()
+        self._metrics.requests_in_progress.labels(self._method).inc()
+        current_call.set(self._record)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        seconds = time.monotonic() - self._started
+        code = (self._code or self._given_up()).name
+        self._metrics.requests_in_progress.labels(self._method).dec()
+        self._metrics.requests.labels(self._method, code).inc()
+        self._metrics.request_seconds.labels(self._method).observe(seconds)
+        if self._reason:
+            self._metrics.refused.labels(self._reason).inc()
+        record = self._record
+        _log.info(
+            "call",
+            method=self._method,
+            code=code,
+            reason=self._reason or None,
+            request_id=record.request_id,
+            image_count=record.image_count,
+            queue_ms=_milliseconds(record.queue_s),
+            device_ms=_milliseconds(record.device_s),
+            encode_ms=_milliseconds(record.encode_s),
+            total_ms=_milliseconds(seconds),
+        )
+
+    def succeed(self) -> None:
+        """Ends the call with OK."""
+        self._code = grpc.StatusCode.OK
+        self._context.set_trailing_metadata(((REQUEST_ID_KEY, self._record.request_id),))
+
+    async def abort(self, error: Exception) -> None:
+        """Ends the call with the status of an error; always raises."""
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        known = self._known(error)
+        self._code, self._reason = code_of(known), known.reason
+        trailers = (*trailers_of(known), (REQUEST_ID_KEY, self._record.request_id))
+        await self._context.abort(self._code, known.message, trailing_metadata=trailers)
+
+    def _given_up(self) -> grpc.StatusCode:
+        """Says why a call ended without an answer: gRPC cancels the handler when its caller's deadline passes too."""
+        remaining = self._context.time_remaining()
+        return grpc.StatusCode.CANCELLED if remaining is None or remaining > 0 else grpc.StatusCode.DEADLINE_EXCEEDED
+
+    def _known(self, error: Exception) -> DcganError:
+        if isinstance(error, DcganError) and error.code not in ("UNKNOWN", "INTERNAL"):
+            return error
+        if isinstance(error, TimeoutError):
+            return DeadlineExceeded("the server's default deadline passed; set a longer one on the call")
+        _log.error("defect", request_id=self._record.request_id, method=self._method, exc_info=error)
+        return InternalError(self._record.request_id)
+
+
+def _parsed(data: bytes, message_class: type[Message]) -> Message:
+    try:
+        return message_class.FromString(data)
+    except DecodeError:
+        raise MalformedRequest(message_class.DESCRIPTOR.full_name, len(data)) from None
+
+
+def _request_id(context: Context) -> str:
+    """Takes the caller's request id if it is one that a log line can carry, else makes one."""
+    for key, value in context.invocation_metadata() or ():
+        if (
+            key == REQUEST_ID_KEY
+            and isinstance(value, str)
+            and 0 < len(value) <= _MAX_REQUEST_ID
+            and value.isprintable()
+        ):
+            return value
+    return secrets.token_hex(8)
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(1000.0 * seconds, 2)

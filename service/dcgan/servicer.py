@@ -1,0 +1,165 @@
+"""The methods of the API: check, compute, answer. Errors are raised; `interceptors` makes statuses of them."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Final, TypeAlias
+
+import grpc
+import numpy as np
+
+from dcgan import latents, requests
+from dcgan.answers import Answers, description, latent_batch
+from dcgan.batcher import Drawn, Rows, ValueRows
+from dcgan.errors import Draining
+from dcgan.metrics import Metrics
+from dcgan.registry import Model, Registry
+from dcgan.v1 import dcgan_pb2 as pb
+from dcgan.v1 import dcgan_pb2_grpc
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+_AHEAD: Final = 2  # chunks of a stream on the device or in the queue while one is encoded and sent
+
+
+class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
+    """Serves the model that the registry holds.
+
+    Set `draining` to end streams at their next chunk's edge; calls with one answer are finished.
+    """
+
+    def __init__(self, registry: Registry, metrics: Metrics) -> None:
+        self._registry = registry
+        self._answers = Answers(metrics)
+        self.draining = False
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        """Describes the model that serves now."""
+        return description(self._registry.current(request.version))
+
+    async def Sample(self, request: pb.SampleRequest, context: Context) -> pb.SampleResponse:
+        """Draws a few images into one message."""
+        model = self._registry.current(request.version)
+        want = requests.sampling(request, model)
+        rows = await self._rows(want.source, model)
+        drawn = await model.batcher.submit(rows)
+        return pb.SampleResponse(
+            identity=model.identity,
+            images=await self._answers.image_batch(drawn, want.format),
+            seed=want.seed,
+            latents=latent_batch(drawn.latents) if want.include_latents else None,
+        )
+
+    async def StreamSamples(
+        self, request: pb.StreamSamplesRequest, context: Context
+    ) -> AsyncGenerator[pb.StreamSamplesResponse, None]:
+        """Draws any number of images, in chunks."""
+        model = self._registry.current(request.version)
+        want = requests.sampling(request, model)
+        rows = await self._rows(want.source, model)
+
+        async def draw(start: int, stop: int) -> Drawn:
+            return await model.batcher.submit(rows.part(start, stop))
+
+        async with aclosing(self._chunks(draw, 0, rows.count, model.chunk_images, want.first_index)) as chunks:
+            async for start, drawn in chunks:
+                yield pb.StreamSamplesResponse(
+                    identity=None if start else model.identity,
+                    images=await self._answers.image_batch(drawn, want.format),
+                    seed=want.seed,
+                    latents=latent_batch(drawn.latents) if want.include_latents else None,
+                    first_index=want.first_index + start,
+                )
+
+    async def Interpolate(
+        self, request: pb.InterpolateRequest, context: Context
+    ) -> AsyncGenerator[pb.InterpolateResponse, None]:
+        """Draws the frames of a path, in chunks."""
+        model = self._registry.current(request.version)
+        want = requests.interpolation(request, model)
+        points = await self._evaluated(want.points, model, "points")
+        path = latents.Path(points, want.frame_count, want.curve, want.closed, want.easing)
+
+        async def draw(start: int, stop: int) -> Drawn:
+            return await model.batcher.submit(ValueRows(path.frames(start, stop - start)))
+
+        async with aclosing(self._chunks(draw, want.first_frame, want.frame_count, model.chunk_images, 0)) as chunks:
+            async for start, drawn in chunks:
+                yield pb.InterpolateResponse(
+                    identity=model.identity if start == want.first_frame else None,
+                    images=await self._answers.image_batch(drawn, want.format),
+                    latents=latent_batch(drawn.latents) if want.include_latents else None,
+                    first_frame=start,
+                )
+
+    async def Arithmetic(self, request: pb.ArithmeticRequest, context: Context) -> AsyncGenerator[pb.ArithmeticResponse, None]:
+        """Draws the means of the terms, their sum, and its neighbours."""
+        model = self._registry.current(request.version)
+        want = requests.arithmetic(request, model)
+        values = await self._evaluated([*want.terms, want.result], model, "terms")
+        parts = [
+            (pb.ARITHMETIC_PART_TERM, values[:-1]),
+            (pb.ARITHMETIC_PART_RESULT, values[-1:]),
+            (pb.ARITHMETIC_PART_NEIGHBOUR, _neighbours(values[-1], want, model)),
+        ]
+        first = True  # message; a sheet is small, so it is finished rather than cut while draining
+        for part, rows in parts:
+            for start in range(0, len(rows), model.chunk_images):
+                drawn = await model.batcher.submit(ValueRows(rows[start : start + model.chunk_images]))
+                yield pb.ArithmeticResponse(
+                    identity=model.identity if first else None,
+                    part=part,
+                    first_index=start,
+                    images=await self._answers.image_batch(drawn, want.format),
+                    latents=latent_batch(drawn.latents),
+                )
+                first = False
+
+    async def _rows(self, source: Rows | requests.Expressions, model: Model) -> Rows:
+        if isinstance(source, requests.Expressions):
+            return ValueRows(await self._evaluated(source.expressions, model, "expressions.expressions"))
+        return source
+
+    async def _evaluated(self, expressions: list[latents.Expression], model: Model, field: str) -> latents.Floats32:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._answers.pool, requests.evaluated, expressions, model, field)
+
+    async def _chunks(
+        self,
+        draw: Callable[[int, int], Awaitable[Drawn]],
+        first: int,
+        end: int,
+        size: int,
+        offset: int,
+    ) -> AsyncGenerator[tuple[int, Drawn], None]:
+        """Draws rows first to end - 1 in chunks, in order, a few ahead of the reader, who sets the pace.
+
+        Raises:
+            Draining: the server stops; names offset + the first row that was not given out.
+        """
+        ahead: deque[asyncio.Future[Drawn]] = deque()
+        submitted = start = first
+        try:
+            while start < end:
+                if self.draining:
+                    raise Draining(offset + start)
+                while submitted < end and len(ahead) < _AHEAD:
+                    stop = min(submitted + size, end)
+                    ahead.append(asyncio.ensure_future(draw(submitted, stop)))
+                    submitted = stop
+                drawn = await ahead[0]
+                ahead.popleft()
+                yield start, drawn
+                start += len(drawn.images)
+        finally:
+            for future in ahead:
+                future.cancel()
+            await asyncio.gather(*ahead, return_exceptions=True)
+
+
+def _neighbours(result: latents.Floats32, want: requests.Sums, model: Model) -> latents.Floats32:
+    """Adds noise to the result: float32 (neighbour_count, dim), inside the cube of a uniform prior."""
+    noise = latents.neighbour_noise(want.neighbour_seed, np.arange(want.neighbour_count), len(result))
+    around = result + noise
+    return around if model.bundle.manifest.latent.prior == "normal" else np.clip(around, -1.0, 1.0)
