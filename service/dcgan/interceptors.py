@@ -26,7 +26,7 @@ _MAX_REQUEST_ID: Final = 64
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["GeneratorService"]
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-_Handler: TypeAlias = Any  # grpc publishes no type that has a handler's attributes
+_Handler: TypeAlias = Any  # the types of a handler's attributes are not published
 _Unary: TypeAlias = Callable[[Message, Context], Awaitable[Message]]
 _Stream: TypeAlias = Callable[[Message, Context], AsyncGenerator[Message, None]]
 
@@ -47,13 +47,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> _Handler:
         """Gives the wrapped handler of a method, made at its first call."""
         path: str = handler_call_details.method
-        wrapped = self._wrapped.get(path)
-        if wrapped is not None:
-            return wrapped
-        handler = await continuation(handler_call_details)
-        if not handler or not path.startswith(self._prefix):
-            return handler
-        self._wrapped[path] = self._wrap(handler, path.removeprefix(self._prefix))
+        if path not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            ours = path.removeprefix(self._prefix) in _SERVICE.methods_by_name
+            if not ours:
+                return handler
+            self._wrapped[path] = self._wrap(handler, path.removeprefix(self._prefix))
         return self._wrapped[path]
 
     def _wrap(self, handler: _Handler, method: str) -> _Handler:
@@ -173,7 +172,7 @@ def _parsed(data: bytes, message_class: type[Message]) -> Message:
 
 def _request_id(context: Context) -> str:
     """Takes the caller's request id if it is one that a log line can carry, else makes one."""
-    for key, value in context.invocation_metadata() or ():
+    for key, value in context.invocation_metadata():
         if (
             key == REQUEST_ID_KEY
             and isinstance(value, str)

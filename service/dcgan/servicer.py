@@ -93,7 +93,9 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
                     first_frame=start,
                 )
 
-    async def Arithmetic(self, request: pb.ArithmeticRequest, context: Context) -> AsyncGenerator[pb.ArithmeticResponse, None]:
+    async def Arithmetic(
+        self, request: pb.ArithmeticRequest, context: Context
+    ) -> AsyncGenerator[pb.ArithmeticResponse, None]:
         """Draws the means of the terms, their sum, and its neighbours."""
         model = self._registry.current(request.version)
         want = requests.arithmetic(request, model)
