@@ -1,0 +1,68 @@
+"""MODEL_CARD.md: what a person should know of a bundle before using it."""
+
+from dcgan.bundle.manifest import Manifest
+from dcgan_training.config import Settings
+
+
+def model_card(manifest: Manifest, settings: Settings) -> str:
+    """Writes the card from the manifest and the settings of the run, as Markdown."""
+    image, training = manifest.image, manifest.training
+    colour = "grey" if image.channels == 1 else "RGB"
+    return f"""# {manifest.name} {manifest.version}
+
+An unconditional generator: {manifest.latent.dim} values from a {manifest.latent.prior} prior to a \
+{image.width}x{image.height} {colour} image.
+
+![The samples of seed 0, index 0 to 99, unchosen](preview.png)
+
+## How it was made
+
+| | |
+| --- | --- |
+| recipe | `{training.recipe}`, width {settings.width} |
+| data | {training.dataset}, {settings.data_count:,} images, sha256 `{training.dataset_digest}` |
+| trained on | {training.images_seen:,} images, {training.steps:,} steps of {settings.batch_size} |
+| seed | {training.seed} |
+| optimizer | Adam {settings.learning_rate}, beta1 {settings.beta1} |
+| weights | average with a half-life of {settings.average_half_life_images:,} images, batch norm recomputed and folded |
+| packages | {", ".join(f"{name} {version}" for name, version in training.packages.items())} |
+
+```
+{_command(settings, training.images_seen)}
+dcgan-train export RUN --output {manifest.name}
+```
+
+## Proven equal
+
+The same latents through torch and through onnxruntime on a CPU, in grey levels of 255:
+
+| batch size | largest difference | mean difference |
+| --- | --- | --- |
+{_parity_rows(manifest)}
+
+## Limits
+
+It draws what its data shows and nothing else, at {image.width} pixels; some images are between two kinds of thing.
+{_figures(manifest)}
+
+## Licence
+
+{manifest.licence}. {manifest.attribution}
+"""
+
+
+def _command(settings: Settings, images_seen: int) -> str:
+    return (
+        f"dcgan-train train --recipe {settings.recipe} --data DATA --size {settings.size} --width {settings.width} "
+        f"--seed {settings.seed} --images {images_seen} --output RUN"
+    )
+
+
+def _parity_rows(manifest: Manifest) -> str:
+    return "\n".join(f"| {row.batch_size} | {row.max_levels} | {row.mean_levels:.6f} |" for row in manifest.parity)
+
+
+def _figures(manifest: Manifest) -> str:
+    if not manifest.figures:
+        return "No quality figures were measured."
+    return "\n".join(f"- {name}: {value:.4g}" for name, value in manifest.figures.items())

@@ -1,0 +1,96 @@
+"""Checkpoints: a run's whole state in one file, written so that a kill at any instant loses nothing older.
+
+A file is named `IMAGES-DIGEST.pt`: the images seen so far, and the start of the sha256 of its bytes, so that a
+damaged file is recognised without a second file beside it. It is written under another name, flushed to the disk and
+renamed; a bounded number stays. Only tensors and plain values are stored and only such are loaded.
+"""
+
+import hashlib
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from dcgan_training.errors import DivergedError, RunError
+from dcgan_training.files import write_atomically
+
+KEEP: Final = 3  # the newest, and two to fall back on
+_DIGEST_LETTERS: Final = 16
+
+
+def save(directory: Path, images: int, state: Mapping[str, Any]) -> Path:
+    """Writes a checkpoint and deletes those that are too old.
+
+    Raises:
+        DivergedError: a tensor of the state holds NaN or infinity; nothing is written.
+        OSError: the file can't be written; what was written of it is removed and older ones stay.
+    """
+    if not _finite(state):
+        raise DivergedError(f"the weights are no longer finite after {images} images; {last_good(directory)}")
+    content = io.BytesIO()
+    torch.save(state, content)
+    digest = hashlib.sha256(content.getbuffer()).hexdigest()[:_DIGEST_LETTERS]
+    file = directory / f"{images:012d}-{digest}.pt"
+    directory.mkdir(exist_ok=True)
+    write_atomically(file, content.getbuffer())
+    for old in _newest_first(directory)[KEEP:]:
+        old.unlink(missing_ok=True)
+    return file
+
+
+def load_newest(directory: Path, device: str = "cpu") -> tuple[dict[str, Any] | None, list[str]]:
+    """Loads the newest checkpoint that is whole; damaged ones are passed over.
+
+    Returns:
+        The state as saved, tensors on `device`, or None if there is no checkpoint at all; and a warning for each
+        damaged file that was passed over.
+
+    Raises:
+        RunError: there are checkpoints but none is whole.
+    """
+    warnings: list[str] = []
+    for file in _newest_first(directory):
+        state = _load(file, device)
+        if state is not None:
+            return state, warnings
+        warnings.append(f"warning: {file} is damaged and was passed over")
+    if warnings:
+        raise RunError(f"{directory}: every checkpoint is damaged; remove the run's directory to start it again")
+    return None, warnings
+
+
+def last_good(directory: Path) -> str:
+    """Names the newest checkpoint that is whole, for a message."""
+    good = next((file for file in _newest_first(directory) if _whole(file)), None)
+    return f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
+
+
+def _newest_first(directory: Path) -> list[Path]:
+    return sorted(directory.glob("[0-9]*-*.pt"), reverse=True)
+
+
+def _load(file: Path, device: str) -> dict[str, Any] | None:
+    if not _whole(file):
+        return None
+    try:
+        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError):
+        return None
+    return state
+
+
+def _whole(file: Path) -> bool:
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    return file.stem.endswith(f"-{digest[:_DIGEST_LETTERS]}")
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return bool(torch.isfinite(value).all())
+    if isinstance(value, Mapping):
+        return all(_finite(part) for part in value.values())
+    return True

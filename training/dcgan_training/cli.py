@@ -1,0 +1,179 @@
+"""The command `dcgan-train`: parse, build, run.
+
+Exit codes: 0 done, 1 an error (one line on stderr), 2 a wrong command line, 128 + n stopped by signal n.
+Torch is imported by the commands that need it, so that help and mistakes cost no seconds.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from dcgan.errors import DcganError
+from dcgan_training import known, recipes
+from dcgan_training.config import SIZES, Settings
+
+_MAX_SEED: Final = (1 << 64) - 1
+_DEFAULT_SAVE_EVERY: Final = 200_000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line `arguments` (None: the process's own) and gives the exit code."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except DcganError as error:
+        _say(f"error: {error.message}")
+        return 1
+    except MemoryError:
+        _say("error: this machine has too little memory for it; try a smaller --width or --size, or less data")
+        return 1
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 128 + signal.SIGINT
+
+
+def _train(options: argparse.Namespace) -> int:
+    from dcgan_training.data import load
+    from dcgan_training.machine import Machine
+    from dcgan_training.train import train
+
+    recipe = recipes.named(options.recipe)
+    machine = Machine.choose(options.device, options.precision, options.threads)
+    data = load(options.data, options.size)
+    settings = Settings.of(
+        recipe,
+        data=str(options.data),
+        data_digest=data.digest,
+        data_count=len(data),
+        size=data.size,
+        channels=data.channels,
+        seed=options.seed,
+        width=options.width or recipe.width,
+        images=options.images or recipe.images,
+    )
+    outcome = train(settings, machine, data, options.output, options.save_every)
+    if outcome.stopped_by is not None:
+        _say(f"stopped after {outcome.images:,} images; the same command continues from there")
+        return 128 + outcome.stopped_by
+    _say(f"complete after {outcome.images:,} images; next: dcgan-train export {options.output} --output DIR")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from dcgan_training.export import Labels, export
+
+    labels = Labels(
+        name=options.name, version=options.version, licence=options.licence, attribution=options.attribution
+    )
+    manifest = export(options.run, options.output, labels)
+    apart = max(parity.max_levels for parity in manifest.parity)
+    _say(
+        f"{options.output}: {manifest.name} {manifest.version} after {manifest.training.images_seen:,} images; "
+        f"torch and onnxruntime differ by at most {apart} of 255 levels; next: dcgan serve --model {options.output}"
+    )
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from dcgan_training.fetch import fetch
+
+    output = options.output or Path("data") / options.dataset
+    fetch(known.DATASETS[options.dataset], output, options.base_url)
+    _say(f"{output} holds {options.dataset}; next: dcgan-train train --data {output} --output runs/{options.dataset}")
+    return 0
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"{message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dcgan-train", description="Train a GAN and export it for `dcgan serve`.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands.add_parser("train", help="train, or continue a run that was stopped"))
+    _add_export(commands.add_parser("export", help="make a model bundle of a run"))
+    _add_fetch(commands.add_parser("fetch", help="download a data set"))
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    default = recipes.DEFAULT
+    parser.description = "Trains a GAN. The same command again continues a run that was stopped or killed."
+    parser.set_defaults(command=_train)
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="PATH", help="idx file or its folder, folder or zip of images")
+    add("--output", type=Path, required=True, metavar="DIR", help="directory of the run, for example runs/fashion")
+    add("--recipe", default=default.name, metavar="NAME", help=f"one of {_names()} (default: {default.name})")
+    add("--images", type=_whole(1), metavar="N", help="real images to show; 1 or more (default: the recipe's)")
+    add(
+        "--width",
+        type=_whole(1, 256),
+        metavar="N",
+        help="channels of the largest hidden map; 1 to 256 (default: the recipe's)",
+    )
+    add("--size", type=int, choices=SIZES, metavar="PX", help=f"crop and resize to {_sizes()} px (default: as it is)")
+    add("--seed", type=_whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
+    add("--threads", type=_whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto, a GPU where there is one)")
+    add(
+        "--precision",
+        choices=("auto", "bfloat16", "float32"),
+        default="auto",
+        help="(default: auto, bfloat16 where the device has instructions for it)",
+    )
+    add(
+        "--save-every",
+        type=_whole(1),
+        default=_DEFAULT_SAVE_EVERY,
+        metavar="N",
+        help=f"images between checkpoints; 1 or more (default: {_DEFAULT_SAVE_EVERY})",
+    )
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Writes the newest checkpoint of a run as a model bundle, checked by the code that serves it."
+    parser.set_defaults(command=_export)
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN", help="directory of the run")
+    add("--output", type=Path, required=True, metavar="DIR", help="directory of the bundle; must not exist")
+    add("--name", metavar="TEXT", help="name of the model; letters, digits, . _ - (default: the output directory's)")
+    add("--version", metavar="TEXT", help="version of the model; likewise (default: from the hash of the generator)")
+    add("--licence", metavar="TEXT", help="licence of the weights (default: that of a known data set, or not stated)")
+    add("--attribution", metavar="TEXT", help="credit to pass on (default: that of a known data set, or none)")
+
+
+def _add_fetch(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Downloads a data set; what is there already is checked and kept."
+    parser.set_defaults(command=_fetch)
+    add = parser.add_argument
+    add("dataset", choices=sorted(known.DATASETS), help="which one")
+    add("--output", type=Path, metavar="DIR", help="where to (default: data/ and the data set's name)")
+    add("--base-url", metavar="URL", help="a mirror's folder (default: the data set's own host)")
+
+
+def _whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Makes a type for argparse: a whole number from `low` to `high`."""
+    allowed = f"{low} or more" if high is None else f"{low} to {high}"
+
+    def whole(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number; allowed: {allowed}") from None
+        if number < low or (high is not None and number > high):
+            raise argparse.ArgumentTypeError(f"{number} is out of range; allowed: {allowed}")
+        return number
+
+    return whole
+
+
+def _names() -> str:
+    return ", ".join(sorted(recipes.RECIPES))
+
+
+def _sizes() -> str:
+    return ", ".join(map(str, SIZES))

@@ -1,0 +1,167 @@
+"""A run to a model bundle of format 1: the averaged generator, proven to draw in onnxruntime what it draws in torch.
+
+The proof runs through `dcgan.generator`, the code that will serve the bundle; so do the golden images and the preview.
+"""
+
+import datetime
+import hashlib
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from dcgan import bundle, generator, images, latents
+from dcgan.bundle.manifest import ImageSpec, LatentSpec, Manifest, Parity, Tolerance, TrainingSpec
+from dcgan.errors import OutputError, SettingsError
+from dcgan_training import average, checkpoint, known
+from dcgan_training.card import model_card
+from dcgan_training.config import Settings
+from dcgan_training.errors import RunError
+from dcgan_training.graph import OPSET, to_onnx
+from dcgan_training.networks import Generator
+
+PARITY_BATCH_SIZES: Final = (1, 2, 7, 64)
+_PARITY_LIMIT: Final = Tolerance(max_levels=1, mean_levels=0.01)  # roundings that fall the other way, and no more
+_GOLDEN_COUNT: Final = 16
+# Other devices sum in another order, GPUs with 10 bits of mantissa (TF32); a wrong graph is off by tens of levels.
+_GOLDEN_TOLERANCE: Final = Tolerance(max_levels=8, mean_levels=0.5)
+_PREVIEW_COLUMNS: Final = 10
+_PACKAGES: Final = ("dcgan", "numpy", "onnx", "onnxruntime", "torch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """What the exporter says of a bundle; None takes what is known of the run.
+
+    Attributes:
+        name: of the model; else the output directory's.
+        version: of the model; else the first 12 digits of the generator's sha256.
+        licence: of the weights; else the known data set's, or "not stated".
+        attribution: that must be passed on with the weights; else the known data set's, or none.
+    """
+
+    name: str | None = None
+    version: str | None = None
+    licence: str | None = None
+    attribution: str | None = None
+
+
+def export(directory: Path, output: Path, labels: Labels) -> Manifest:
+    """Writes the bundle of a run's newest checkpoint.
+
+    Args:
+        directory: of the run.
+        output: of the bundle; must not exist.
+        labels: what to call it and whom to thank.
+
+    Raises:
+        RunError: `directory` is no run, has no checkpoint, or its graph doesn't draw what torch draws.
+        OutputError: `output` exists or can't be written.
+        SettingsError: the name or the version has characters that none may have.
+    """
+    if output.exists():
+        raise OutputError(f"{output} exists; name a directory that doesn't")
+    settings, images_seen, source = _load(directory)
+    graph = to_onnx(source)
+    try:
+        draft = _manifest(settings, images_seen, graph, labels, output)
+    except ValidationError as error:
+        raise SettingsError(_first_fault(error)) from error
+    runtime, golden = _runtime(draft, graph, source)
+    manifest = draft.model_copy(update={"parity": _parity(runtime, source, settings)})
+    preview = images.grid(runtime.run(_values(settings, _PREVIEW_COLUMNS**2)), _PREVIEW_COLUMNS)
+    files = {
+        bundle.GENERATOR: graph,
+        bundle.GOLDEN: golden,
+        "preview.png": images.encode(preview, "png"),
+        "MODEL_CARD.md": model_card(manifest, settings).encode(),
+    }
+    bundle.write(output, manifest, files)
+    generator.Generator(bundle.load(output), "cpu")  # as a server will, from the disk
+    return manifest
+
+
+def _load(directory: Path) -> tuple[Settings, int, Generator]:
+    """Gives a run's settings, the images it has seen, and its calibrated average on the CPU."""
+    settings = Settings.load(directory / "config.json")
+    state, _ = checkpoint.load_newest(directory / "checkpoints")
+    if state is None:
+        raise RunError(f"{directory} has no checkpoint yet; let it train on")
+    source = Generator(settings.size, settings.channels, settings.width, settings.latent_dim)
+    source.load_state_dict(state["average"])
+    return settings, state["images"], average.calibrated(source, settings)
+
+
+def _manifest(settings: Settings, images_seen: int, graph: bytes, labels: Labels, output: Path) -> Manifest:
+    dataset = known.by_digest(settings.data_digest)
+    return Manifest(
+        name=labels.name or output.name,
+        version=labels.version or hashlib.sha256(graph).hexdigest()[:12],
+        created=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+        latent=LatentSpec(dim=settings.latent_dim, prior=settings.prior),
+        image=ImageSpec(height=settings.size, width=settings.size, channels=1 if settings.channels == 1 else 3),
+        files={},
+        opset=OPSET,
+        golden=_GOLDEN_TOLERANCE,
+        training=TrainingSpec(
+            recipe=settings.recipe,
+            dataset=dataset.name if dataset else Path(settings.data).name,
+            dataset_digest=settings.data_digest,
+            seed=settings.seed,
+            steps=images_seen // settings.batch_size,
+            images_seen=images_seen,
+            packages={name: importlib.metadata.version(name) for name in _PACKAGES},
+        ),
+        licence=labels.licence or (dataset.licence if dataset else "not stated"),
+        attribution=labels.attribution or (dataset.attribution if dataset else ""),
+    )
+
+
+def _runtime(manifest: Manifest, graph: bytes, source: Generator) -> tuple[generator.Generator, bytes]:
+    """Opens the graph as a server does, and makes the golden file of what it draws.
+
+    The service refuses a bundle whose golden images don't come out; the first ones are torch's.
+    """
+    values = latents.draw(0, np.arange(_GOLDEN_COUNT, dtype=np.uint64), manifest.latent.dim, manifest.latent.prior)
+    draft = bundle.Bundle(Path("the export"), manifest, "", graph, values, average.draw(source, values), {})
+    runtime = generator.Generator(draft, "cpu")
+    return runtime, safetensors.numpy.save({"latents": values, "images": np.ascontiguousarray(runtime.run(values))})
+
+
+def _parity(runtime: generator.Generator, source: Generator, settings: Settings) -> list[Parity]:
+    """Compares torch with onnxruntime at several batch sizes, in grey levels.
+
+    Raises:
+        RunError: they are further apart than rounding explains.
+    """
+    measured = [
+        _difference(runtime.run(values), average.draw(source, values))
+        for values in (_values(settings, size) for size in PARITY_BATCH_SIZES)
+    ]
+    for parity in measured:
+        if parity.max_levels > _PARITY_LIMIT.max_levels or parity.mean_levels > _PARITY_LIMIT.mean_levels:
+            raise RunError(
+                f"the exported graph doesn't draw what torch draws: at batch size {parity.batch_size} it is off by "
+                f"{parity.max_levels} grey levels at most and {parity.mean_levels:.4f} in the mean"
+            )
+    return measured
+
+
+def _difference(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> Parity:
+    levels = np.abs(ours.astype(np.int16) - theirs)
+    return Parity(batch_size=len(ours), max_levels=int(levels.max()), mean_levels=float(levels.mean()))
+
+
+def _values(settings: Settings, count: int) -> latents.Floats32:
+    """Draws the latents of seed 0, as a client does who asks for them."""
+    return latents.draw(0, np.arange(count, dtype=np.uint64), settings.latent_dim, settings.prior)
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    return f"--{fault['loc'][0]} {fault['input']!r} can't be used: {fault['msg']}"
