@@ -72,9 +72,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(data: bytes, context: Context) -> Message:
             with _Call(self._metrics, method, context) as ending:
                 try:
-                    remaining = context.time_remaining()
-                    timeout = self._default_deadline_s if remaining is None else None
-                    async with asyncio.timeout(timeout):
+                    async with asyncio.timeout(None if _has_deadline(context) else self._default_deadline_s):
                         answer = await behaviour(_parsed(data, message_class), context)
                 except Exception as error:
                     await ending.abort(error)
@@ -151,8 +149,8 @@ class _Call:
 
     def _given_up(self) -> grpc.StatusCode:
         """Says why a call ended without an answer: gRPC cancels the handler when its caller's deadline passes too."""
-        remaining = self._context.time_remaining()
-        return grpc.StatusCode.CANCELLED if remaining is None or remaining > 0 else grpc.StatusCode.DEADLINE_EXCEEDED
+        late = _has_deadline(self._context) and self._context.time_remaining() <= 0
+        return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
 
     def _known(self, error: Exception) -> DcganError:
         if isinstance(error, DcganError) and error.code not in ("UNKNOWN", "INTERNAL"):
@@ -170,9 +168,14 @@ def _parsed(data: bytes, message_class: type[Message]) -> Message:
         raise MalformedRequest(message_class.DESCRIPTOR.full_name, len(data)) from None
 
 
+def _has_deadline(context: Context) -> bool:
+    remaining: float | None = context.time_remaining()  # the published type leaves None out
+    return remaining is not None
+
+
 def _request_id(context: Context) -> str:
     """Takes the caller's request id if it is one that a log line can carry, else makes one."""
-    for key, value in context.invocation_metadata():
+    for key, value in context.invocation_metadata() or ():
         if (
             key == REQUEST_ID_KEY
             and isinstance(value, str)

@@ -21,6 +21,7 @@ from dcgan.latents.algebra import (
     mean,
     mix,
     seed,
+    total,
     values,
 )
 from dcgan.latents.paths import Curve, Easing, Path, mixed
@@ -35,6 +36,7 @@ from dcgan.latents.seeds import (
     draw,
     neighbour_noise,
 )
+from dcgan.latents.text import Term, parse, terms
 
 __all__ = [
     "LATENT_STREAM",
@@ -56,6 +58,7 @@ __all__ = [
     "Prior",
     "Seed",
     "Sum",
+    "Term",
     "Values",
     "default_curve",
     "direction",
@@ -65,6 +68,9 @@ __all__ = [
     "mix",
     "mixed",
     "neighbour_noise",
+    "parse",
     "seed",
+    "terms",
+    "total",
     "values",
 ]

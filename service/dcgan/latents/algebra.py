@@ -129,6 +129,13 @@ def mean(*expressions: Expression) -> Expression:
     return _joined([(expression, 1.0 / len(expressions)) for expression in expressions])
 
 
+def total(*expressions: Expression) -> Expression:
+    """Takes the sum of one or more expressions."""
+    if not expressions:
+        raise ExpressionError("total() needs at least one expression")
+    return _joined([(expression, 1.0) for expression in expressions])
+
+
 def mix(start: Expression, end: Expression, t: float, *, curve: Curve | None = None) -> Expression:
     """Takes the point at t, 0 to 1, on the way from one expression to another.
 

@@ -1,0 +1,44 @@
+# Two commands to begin with: `make demo` draws pictures with the bundled model, `make test` passes the tests.
+# Each makes its own environment below .venv, with the exact versions of constraints.txt.
+
+PYTHON ?= python3
+INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+.PHONY: demo test test-system bench proto constraints clean
+
+demo: .venv/demo/ready  ## Starts a server on the bundled model, asks it for pictures, and says where they are.
+	PATH="$(CURDIR)/.venv/demo/bin:$$PATH" deploy/demo.sh demo
+
+test: .venv/test/ready  ## Lints, checks types and imports, and runs all tests that need Python alone.
+	.venv/test/bin/ruff check .
+	.venv/test/bin/ruff format --check .
+	.venv/test/bin/mypy service training
+	.venv/test/bin/lint-imports
+	.venv/test/bin/python -m pytest -m "not system"
+
+test-system: .venv/test/ready  ## Runs the tests that need programs from outside; what can't be had is skipped by name.
+	.venv/test/bin/python -m pytest -m system
+
+bench: .venv/test/ready  ## Measures the server beside raw onnxruntime, on the bundled model.
+	.venv/test/bin/python -m benchmarks.serving
+
+proto: .venv/test/ready  ## Generates the stubs after a change of the proto.
+	.venv/test/bin/python proto/generate.py service
+
+constraints:  ## Renews constraints.txt from the newest versions that pyproject.toml allows.
+	$(PYTHON) -m venv --clear .venv/constraints
+	.venv/constraints/bin/python -m pip install --quiet --editable '.[cpu,training,test]'
+	.venv/constraints/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+
+clean:  ## Removes environments, caches and the demo's pictures.
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build demo dist
+
+.venv/demo/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv/demo
+	.venv/demo/$(INSTALL) '.[cpu]'
+	touch $@
+
+.venv/test/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv/test
+	.venv/test/$(INSTALL) '.[cpu,training,test]'
+	touch $@
