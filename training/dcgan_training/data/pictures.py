@@ -99,8 +99,8 @@ def _fitted(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     picture = images.to_pillow(pixels)
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    box = left, top, left + side, top + side
-    return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS, box=box)).reshape(size, size, -1)
+    square = picture.crop((left, top, left + side, top + side))  # before, or the filter would see past its edges
+    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS)).reshape(size, size, -1)
 
 
 def _raise(error: OSError) -> None:

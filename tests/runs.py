@@ -1,0 +1,68 @@
+"""Small real training runs for tests: on the shipped subset of Fashion-MNIST, two channels wide."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dcgan_training import checkpoint
+from dcgan_training.cli import main
+from dcgan_training.config import Settings
+from dcgan_training.machine import Machine
+from dcgan_training.recipes import DEFAULT
+
+SUBSET = Path(__file__).parent / "data" / "fashion-mnist-subset"
+CPU = Machine(device="cpu", precision="float32", threads=1, processor="any", torch="any")
+
+
+def settings(**changes: Any) -> Settings:
+    """Gives settings of a tiny run; no data set has this digest."""
+    facts = {"data": "data", "data_digest": "0" * 64, "data_count": 400, "size": 28, "channels": 1, "seed": 1}
+    return Settings.of(DEFAULT, **(facts | {"width": 2, "images": 1280} | changes))
+
+
+def arguments(output: Path, *more: str, data: Path = SUBSET, images: int = 1280) -> list[str]:
+    """Gives the command line of a tiny run; options in `more` come last and win."""
+    tiny = ["--width", "2", "--seed", "1", "--threads", "1", "--device", "cpu", "--precision", "float32"]
+    return ["train", "--data", str(data), "--output", str(output), "--images", str(images), *tiny, *more]
+
+
+def trained(output: Path, *more: str, images: int = 1280) -> Path:
+    """Trains a tiny run to its end in this process and gives its directory."""
+    assert main(arguments(output, *more, images=images)) == 0
+    return output
+
+
+def started(command: list[str], *, file_limit_blocks: int | None = None) -> subprocess.Popen[str]:
+    """Starts `dcgan-train` as a process of its own; no file of it may outgrow the limit, in blocks of 512 bytes."""
+    limit = "unlimited" if file_limit_blocks is None else str(file_limit_blocks)
+    return subprocess.Popen(
+        ["sh", "-c", f'ulimit -f {limit}; exec "$0" -m dcgan_training "$@"', sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def newest(directory: Path) -> dict[str, Any]:
+    """Loads the newest checkpoint of a run."""
+    state, warnings = checkpoint.load_newest(directory / "checkpoints")
+    assert state is not None
+    assert warnings == []
+    return state
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Says whether two runs ended with the same bits in both networks, both optimizers and the average."""
+    pairs = zip(_tensors(newest(one)), _tensors(newest(other)), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [tensor for part in value.values() for tensor in _tensors(part)] if isinstance(value, dict) else []

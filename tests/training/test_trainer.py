@@ -1,0 +1,109 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dcgan import latents
+from dcgan_training import average
+from dcgan_training.data import load, positions
+from dcgan_training.trainer import Trainer
+from runs import CPU, SUBSET, settings
+
+DATA = load(SUBSET).images
+
+
+def stepped(trainer: Trainer, steps: int = 1) -> Trainer:
+    """Takes steps on the subset, from wherever the trainer is."""
+    chosen = trainer.settings
+    for _ in range(steps):
+        rows = positions(chosen.seed, trainer.images, chosen.batch_size, len(DATA))
+        names = np.arange(trainer.images, trainer.images + chosen.batch_size, dtype=np.uint64)
+        values = latents.draw(1, names, chosen.latent_dim, chosen.prior, stream=latents.TRAINING_STREAM)
+        trainer.step(torch.from_numpy(DATA[rows]), torch.from_numpy(values))
+    return trainer
+
+
+def parameters(state: dict[str, Any], part: str) -> dict[str, torch.Tensor]:
+    """Copies the tensors of one part of a state."""
+    return {name: value.clone() for name, value in state[part].items()}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_one_step_moves_every_weight_of_both_networks(precision: Any) -> None:
+    """And the average follows the generator."""
+    trainer = Trainer(settings(), replace(CPU, precision=precision))
+    parts = "generator", "discriminator", "average"
+    before = {part: parameters(trainer.state(), part) for part in parts}
+    stepped(trainer)
+    for part in parts:
+        for name, value in trainer.state()[part].items():
+            if name.endswith(("weight", "bias")):
+                assert not torch.equal(value, before[part][name]), f"{part}.{name}"
+    assert trainer.images == 128
+
+
+def test_the_discriminator_learns_only_in_its_own_half() -> None:
+    """The generator's half leaves no gradient in it: it moves by its own optimizer once a step."""
+    trainer = stepped(Trainer(settings(), CPU))
+    assert all(parameter.requires_grad for parameter in trainer.discriminator.parameters())
+    state = trainer.state()["discriminator_optimizer"]["state"]
+    assert {entry["step"].item() for entry in state.values()} == {1.0}
+
+
+def test_a_restored_state_goes_on_as_if_nothing_had_been() -> None:
+    """Bit for bit, moments of the optimizers and statistics of the batch norms included."""
+    whole = stepped(Trainer(settings(), CPU), 6)
+    half = stepped(Trainer(settings(), CPU), 3)
+    rest = Trainer(settings(), CPU)
+    rest.load(half.state())
+    stepped(rest, 3)
+    for part in ("generator", "discriminator", "average"):
+        assert all(torch.equal(value, whole.state()[part][name]) for name, value in rest.state()[part].items())
+
+
+def test_losses_are_means_since_the_last_reading() -> None:
+    """A new discriminator is undecided: log 4 and log 2 nats, beliefs of one half."""
+    losses = stepped(Trainer(settings(), CPU)).read_losses()
+    assert losses.discriminator == pytest.approx(np.log(4), abs=0.1)
+    assert losses.generator == pytest.approx(np.log(2), abs=0.1)
+    assert losses.belief_real == pytest.approx(0.5, abs=0.05)
+    assert losses.belief_fake == pytest.approx(0.5, abs=0.05)
+
+
+def test_real_pixels_reach_the_network_in_minus_one_to_one() -> None:
+    """0 becomes -1 and 255 becomes 1, the range of the generator's tanh."""
+    pixels = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 2, 1)
+    assert Trainer(settings(), CPU)._normalized(pixels).flatten().tolist() == [-1.0, 1.0]
+
+
+def test_half_of_the_average_is_the_last_half_life() -> None:
+    """After 20,000 images of 128 a step, what was there before weighs one half."""
+    assert average.decay_per_step(20_000, 128) ** (20_000 / 128) == pytest.approx(0.5)
+
+
+def test_the_average_gets_statistics_of_its_own() -> None:
+    """Recomputed from what it draws: on a large batch, eval mode then agrees with the batch's own statistics."""
+    trainer = stepped(Trainer(settings(), CPU), 3)
+    twin = average.calibrated(trainer.average, trainer.settings)
+    assert not twin.training
+    values = latents.draw(9, np.arange(2000, dtype=np.uint64), 100, "normal")
+    with torch.no_grad():
+        by_statistics = twin(torch.from_numpy(values))
+        by_batch = twin.train()(torch.from_numpy(values))
+    assert (by_statistics - by_batch).abs().mean() < 0.01 * by_batch.std()
+
+
+def test_calibration_leaves_the_average_as_it_is() -> None:
+    """It is done at every checkpoint and must not change the run."""
+    trainer = stepped(Trainer(settings(), CPU))
+    before = parameters(trainer.state(), "average")
+    average.calibrated(trainer.average, trainer.settings)
+    assert all(torch.equal(value, before[name]) for name, value in trainer.state()["average"].items())
+
+
+def test_pixels_are_rounded_half_to_even_and_clipped() -> None:
+    """One rule, for samples, export and service."""
+    levels = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]).reshape(1, 1, 1, 5)
+    assert average.to_uint8(levels).flatten().tolist() == [0, 0, 128, 255, 255]
