@@ -1,3 +1,53 @@
-"""Serve a GAN's latent space over gRPC, and ask such a server for images."""
+"""Serve a GAN's latent space over gRPC, and ask such a server for images.
+
+    with dcgan.connect("localhost:50051") as client:
+        images = client.sample(16, seed=7).images  # uint8 (16, height, width, channels)
+
+Public are the names in `__all__`. Each loads its module at first use, so that importing dcgan costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dcgan import errors
+    from dcgan.client import Arithmetic, AsyncClient, Client, Identity, Model, Samples, connect, connect_async
+    from dcgan.errors import DcganError
+    from dcgan.latents import Expression, Term, direction, mean, mix, seed, values
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Arithmetic",
+    "AsyncClient",
+    "Client",
+    "DcganError",
+    "Expression",
+    "Identity",
+    "Model",
+    "Samples",
+    "Term",
+    "connect",
+    "connect_async",
+    "direction",
+    "errors",
+    "mean",
+    "mix",
+    "seed",
+    "values",
+]
+
+_CLIENT = {"Arithmetic", "AsyncClient", "Client", "Identity", "Model", "Samples", "connect", "connect_async"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "errors":
+        return importlib.import_module("dcgan.errors")
+    module = "client" if name in _CLIENT else "errors" if name == "DcganError" else "latents"
+    return getattr(importlib.import_module(f"dcgan.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -7,13 +7,14 @@ from typing import BinaryIO
 
 import numpy as np
 import pytest
-from dcgan import images
-from dcgan.errors import OutputError
-from dcgan.images import Format, Pixels, SheetTerm
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+
+from dcgan import images
+from dcgan.errors import OutputError
+from dcgan.images import Format, Pixels, SheetTerm
 
 CHANNELS = st.sampled_from([1, 3])
 

@@ -1,0 +1,133 @@
+"""When to try again, for how long, and what to say in the end. Pure policy; the clients wait and call.
+
+Every call of the API is pure, so anything that doesn't blame the request may be repeated. gRPC itself repeats calls
+that were refused before their first message, as service_config.json says. Added here are:
+- a CANCELLED that the caller never asked for, which a stopping server gives, and UNAVAILABLE once gRPC gave up;
+- streams: whatever cuts one goes on with the next image. A stream as a whole has no deadline, since it may have any
+  length; every attempt has one, and an attempt that brought images is followed by another.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Final
+
+import grpc
+
+from dcgan import status
+from dcgan.errors import (
+    BundleChanged,
+    Cancelled,
+    DcganError,
+    DeadlineExceeded,
+    Overloaded,
+    Unavailable,
+    VersionNotServed,
+)
+
+PATIENCE_S: Final = 3.0  # without any progress, before a target counts as unavailable
+_FIRST_DELAY_S: Final = 0.1
+_LONGEST_DELAY_S: Final = 1.0
+
+
+class Tries:
+    """The attempts at one call or stream.
+
+    Args:
+        target: where the calls go, for messages.
+        timeout_s: seconds for a call; for a stream, seconds without a new image.
+        patient: whether the target has ever answered. If not, gRPC's own attempts were enough to say that none does.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, target: str, timeout_s: float, patient: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._target, self._timeout_s, self._patient, self._clock = target, timeout_s, patient, clock
+        self._began = clock()
+        self._failures = 0
+        self._first_failure = 0.0
+        self._moved = False  # whether this attempt brought something
+        self._resumed = False  # whether any earlier one did
+
+    def timeout_s(self) -> float:
+        """Seconds that the next attempt may take."""
+        return max(0.001, self._began + self._timeout_s - self._clock())
+
+    def progressed(self) -> None:
+        """Notes that images came, so that an error ends this attempt and not the stream."""
+        self._moved = True
+
+    def part_ended(self) -> None:
+        """Notes that a call ended well; the next one, for the stream's next part, gets time of its own.
+
+        Raises:
+            DcganError: it brought nothing, so the next would not either.
+        """
+        if not self._moved:
+            raise DcganError(f"{self._target} ended a stream before its last image")
+        self._start_anew()
+
+    def delay_after(self, failure: grpc.RpcError | DcganError) -> float:
+        """Gives the seconds to wait before the next attempt; raises the error where there should be none.
+
+        Raises:
+            DcganError: our error for what happened, explained to the caller.
+        """
+        error = failure if isinstance(failure, DcganError) else self._error_of(failure)
+        if self._moved:
+            self._start_anew()
+            if isinstance(error, DeadlineExceeded):
+                return 0.0  # images came: only this attempt's time was over
+        if not self._failures:
+            self._first_failure = self._clock()
+        delay = self._delay(error)
+        if delay is None or self._clock() + delay > self._end(error):
+            raise error from (failure if failure is not error else None)
+        self._failures += 1
+        return delay
+
+    def _start_anew(self) -> None:
+        """Forgets failures and time, since images came."""
+        self._began = self._clock()
+        self._failures = 0
+        self._resumed = True
+        self._moved = False
+
+    def _error_of(self, failure: grpc.RpcError) -> DcganError:
+        """Makes our error of gRPC's, whose class has no methods but whose objects have."""
+        assert isinstance(failure, grpc.Call | grpc.aio.AioRpcError)
+        trailers = [(str(key), value) for key, value in failure.trailing_metadata() or ()]
+        error = status.error_of(failure.code(), failure.details() or "", trailers)
+        if type(error) is Unavailable and not error.metadata:
+            return Unavailable.restored(
+                f"no server answers at {self._target}; start one with `dcgan serve` ({_brief(error.message)})",
+                {"target": self._target},
+            )
+        if isinstance(error, DeadlineExceeded):
+            return DeadlineExceeded(
+                f"{self._target} gave no answer within {self._timeout_s:g} s; ask for less or wait longer (timeout_s)"
+            )
+        if isinstance(error, VersionNotServed) and self._resumed:
+            return BundleChanged.restored(f"the rest of the stream can't be had: {error.message}", error.metadata)
+        return error
+
+    def _delay(self, error: DcganError) -> float | None:
+        backoff_s = min(_FIRST_DELAY_S * 2.0**self._failures, _LONGEST_DELAY_S) * random.uniform(0.75, 1.25)
+        # that a queue is full gRPC has heard often enough at a call's start; only later it hears nothing
+        if isinstance(error, Unavailable) or (isinstance(error, Overloaded) and self._resumed):
+            return max(error.retry_after_s or 0.0, backoff_s)
+        return backoff_s if isinstance(error, Cancelled) else None
+
+    def _end(self, error: DcganError) -> float:
+        """When the last attempt after this error must begin."""
+        end = self._began + self._timeout_s
+        if isinstance(error, Overloaded):
+            return end
+        return min(end, self._first_failure + (PATIENCE_S if self._patient or self._resumed else 0.0))
+
+
+def _brief(details: str) -> str:
+    """Takes the end of gRPC's chain of causes, which tells what happened to whom."""
+    line = " ".join(details.split())
+    return line if len(line) <= 160 else f"...{line[-157:]}"
