@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from runs import SUBSET
 
 from dcgan_training.data import load
 from dcgan_training.errors import DataError
-from runs import SUBSET
 
 RANDOM = np.random.Generator(np.random.PCG64(5))
 GREY = RANDOM.integers(0, 256, (6, 14, 14, 1), dtype=np.uint8)
@@ -133,7 +133,7 @@ def test_size_takes_the_central_square(tmp_path: Path) -> None:
     assert (images == 200).all()
 
 
-def test_idx_images_are_resized_too(tmp_path: Path) -> None:
+def test_idx_images_are_resized_too() -> None:
     """--size means the same for every form of data."""
     assert load(SUBSET, size=32).images.shape == (400, 32, 32, 1)
 

@@ -17,9 +17,7 @@ def test_every_epoch_shows_every_image_once(seed: int, epoch: int, total: int) -
 
 
 @given(words64, firsts, counts, counts, totals)
-def test_order_does_not_depend_on_where_a_run_was_cut(
-    seed: int, first: int, here: int, there: int, total: int
-) -> None:
+def test_order_does_not_depend_on_where_a_run_was_cut(seed: int, first: int, here: int, there: int, total: int) -> None:
     """Two stretches one after the other are the one stretch over both, across epochs too."""
     cut = [positions(seed, first, here, total), positions(seed, first + here, there, total)]
     np.testing.assert_array_equal(np.concatenate(cut), positions(seed, first, here + there, total))

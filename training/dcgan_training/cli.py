@@ -37,11 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    recipe = recipes.named(options.recipe)
     from dcgan_training.data import load
     from dcgan_training.machine import Machine
     from dcgan_training.train import train
 
-    recipe = recipes.named(options.recipe)
     machine = Machine.choose(options.device, options.precision, options.threads)
     data = load(options.data, options.size)
     settings = Settings.of(

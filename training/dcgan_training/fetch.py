@@ -82,6 +82,8 @@ class _Download:
             try:
                 self._request()
                 return
+            except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects) as error:
+                raise FetchError(f"{self._url}: {error}") from error
             except httpx.TransportError as error:
                 reason = str(error) or type(error).__name__
             except _TryAgain as error:
@@ -116,7 +118,7 @@ class _Download:
         length = response.headers.get("Content-Length")
         self._bar.update(self._task, completed=have, total=have + int(length) if length else None)
         with self._part.open("ab" if have else "wb") as out:
-            for chunk in response.iter_raw(_CHUNK_BYTES):
+            for chunk in response.iter_raw():
                 out.write(chunk)
                 self._bar.advance(self._task, len(chunk))
 

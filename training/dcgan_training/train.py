@@ -70,11 +70,11 @@ def _loop(
     settings: Settings, machine: Machine, data: Dataset, directory: Path, save_every: int, stop: "_Stop"
 ) -> Outcome:
     trainer = Trainer(settings, machine)
-    warnings = _resume(trainer, directory / "checkpoints")
+    notes = _resume(trainer, directory / "checkpoints")
     saved = trainer.images
     with displaying(directory, trainer.images, settings.images) as display:
-        for warning in warnings:
-            display.say(warning)
+        for line in [_describe(settings, machine), *notes]:
+            display.say(line)
         while trainer.images < settings.images and stop.by is None:
             before = trainer.images
             trainer.step(*_batch(settings, data, before))
@@ -106,6 +106,14 @@ def _batch(settings: Settings, data: Dataset, first: int) -> tuple[torch.Tensor,
     names = np.arange(first, first + settings.batch_size, dtype=np.uint64)
     values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior, stream=latents.TRAINING_STREAM)
     return torch.from_numpy(rows), torch.from_numpy(values)
+
+
+def _describe(settings: Settings, machine: Machine) -> str:
+    return (
+        f"training {settings.recipe} on {settings.data_count:,} images of "
+        f"{settings.size}x{settings.size}x{settings.channels}, width {settings.width}, {machine.device} "
+        f"{machine.precision}, {machine.threads} thread{'s' if machine.threads > 1 else ''}"
+    )
 
 
 def _passed(every: int, before: int, now: int) -> bool:

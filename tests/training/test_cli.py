@@ -1,0 +1,80 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runs import arguments
+
+from dcgan_training.cli import main
+
+
+def usage(capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    """Gives what a wrong command line is answered with; its exit code is 2."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(command))
+    assert ended.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_misspelt_recipe_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It suggests the nearest, lists them all, and nothing was written."""
+    assert main(arguments(tmp_path / "run", "--recipe", "dgcan")) == 1
+    assert capsys.readouterr().err == "error: no recipe is called 'dgcan'; did you mean 'dcgan'? recipes: dcgan\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And no run directory is begun."""
+    assert main(arguments(tmp_path / "run", data=tmp_path / "nowhere")) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path / 'nowhere'}: does not exist\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("--images", "0", "allowed: 1 or more"),
+        ("--images", "many", "allowed: 1 or more"),
+        ("--width", "257", "allowed: 1 to 256"),
+        ("--seed", "-1", "allowed: 0 to 18446744073709551615"),
+        ("--size", "30", "choose from 8, 14, 16, 28"),
+        ("--device", "tpu", "choose from"),
+    ],
+)
+def test_values_out_of_range_are_usage_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, allowed: str
+) -> None:
+    """The message names the option, the value and what is allowed."""
+    line = usage(capsys, *arguments(tmp_path / "run", option, value))
+    assert option in line
+    assert value in line
+    assert allowed in line.replace("'", "")
+
+
+@pytest.mark.parametrize("command", [[], ["trian"], ["train"], ["fetch", "imagenet"], ["export"]])
+def test_wrong_command_lines_exit_with_2(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    """As shells and pipelines expect."""
+    assert "error" in usage(capsys, *command)
+
+
+def test_the_largest_seed_is_a_seed(tmp_path: Path) -> None:
+    """All of uint64, as in the service."""
+    assert main(arguments(tmp_path / "run", "--seed", str(2**64 - 1), images=128)) == 0
+
+
+def test_every_option_says_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    """Except those that are required."""
+    for command in ("train", "export", "fetch"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        options = capsys.readouterr().out.split("options:")[1].split("\n  --")[1:]
+        silent = [text.split()[0] for text in options if "default:" not in " ".join(text.split())]
+        assert set(silent) <= {"data", "output"}
+
+
+def test_help_and_mistakes_import_no_torch() -> None:
+    """They answer at once."""
+    arguments = ["train", "--recipe", "x", "--data", "x", "--output", "x"]
+    code = f"import sys; from dcgan_training import cli; cli.main({arguments}); print('torch' in sys.modules)"
+    quick = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert quick.stdout.decode().strip() == "False"

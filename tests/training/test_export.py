@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from runs import SUBSET, newest, trained
+
+from dcgan import bundle, latents
+from dcgan.errors import BundleError
+from dcgan.generator import Generator
+from dcgan_training import known
+from dcgan_training.cli import main
+from dcgan_training.data import load
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run."""
+    return trained(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path) -> Path:
+    """Its bundle, as the command makes it."""
+    output = run.parent / "tiny"
+    assert main(["export", str(run), "--output", str(output)]) == 0
+    return output
+
+
+def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Gives the one line with which an export is refused."""
+    assert main(["export", *arguments]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_bundle_is_verified_and_draws_its_golden_images(exported: Path) -> None:
+    """By the code that will serve it; on the CPU that made it, byte for byte."""
+    assert Generator(bundle.load(exported), "cpu").golden_exact
+
+
+def test_the_manifest_says_how_the_model_was_made(exported: Path) -> None:
+    """Enough to make it again."""
+    manifest = bundle.load(exported).manifest
+    assert manifest.name == "tiny"
+    assert (manifest.latent.dim, manifest.latent.prior) == (100, "normal")
+    assert (manifest.image.height, manifest.image.width, manifest.image.channels) == (28, 28, 1)
+    training = manifest.training
+    assert (training.recipe, training.seed, training.steps, training.images_seen) == ("dcgan", 1, 10, 1280)
+    assert training.dataset == "fashion-mnist-subset"
+    assert training.dataset_digest == load(SUBSET).digest
+    assert {"dcgan", "torch", "onnxruntime"} <= set(training.packages)
+
+
+def test_parity_was_measured_at_several_batch_sizes(exported: Path) -> None:
+    """Between torch and onnxruntime, in grey levels."""
+    parity = bundle.load(exported).manifest.parity
+    assert [row.batch_size for row in parity] == [1, 2, 7, 64]
+    assert all(row.max_levels <= 1 for row in parity)
+
+
+def test_the_preview_shows_what_a_client_gets(exported: Path, run: Path) -> None:
+    """Seed 0, index 0 to 99: the same grid as the run's last sample, but for roundings."""
+    with Image.open(exported / "preview.png") as preview, Image.open(run / "samples" / "000000001280.png") as sample:
+        assert np.abs(np.asarray(preview).astype(int) - np.asarray(sample)).max() <= 1
+
+
+def test_the_model_card_tells_what_a_person_needs(exported: Path) -> None:
+    """Recipe, command, seed, images, picture, limits, licence."""
+    card = (exported / "MODEL_CARD.md").read_text()
+    for fact in (
+        "recipe | `dcgan`",
+        "--seed 1 --images 1280",
+        "preview.png",
+        "1,280 images",
+        "## Limits",
+        "not stated",
+    ):
+        assert fact in card
+
+
+def test_a_known_data_set_brings_its_licence_and_attribution(tmp_path: Path, run: Path) -> None:
+    """A run on all of Fashion-MNIST, known by its digest."""
+    dataset = known.FASHION_MNIST
+    config = run / "config.json"
+    before = config.read_text()
+    config.write_text(before.replace(load(SUBSET).digest, dataset.digest))
+    try:
+        assert main(["export", str(run), "--output", str(tmp_path / "fashion")]) == 0
+    finally:
+        config.write_text(before)
+    manifest = bundle.load(tmp_path / "fashion").manifest
+    assert (manifest.training.dataset, manifest.licence) == ("fashion-mnist", "MIT")
+    assert "Zalando" in manifest.attribution
+
+
+def test_labels_win_over_what_is_known(tmp_path: Path, run: Path) -> None:
+    """Name, version, licence and attribution as the exporter says."""
+    labels = ["--name", "shoes", "--version", "1.0", "--licence", "CC0-1.0", "--attribution", "nobody"]
+    assert main(["export", str(run), "--output", str(tmp_path / "x"), *labels]) == 0
+    manifest = bundle.load(tmp_path / "x").manifest
+    assert (manifest.name, manifest.version) == ("shoes", "1.0")
+    assert (manifest.licence, manifest.attribution) == ("CC0-1.0", "nobody")
+
+
+def test_the_exported_generator_is_the_average(exported: Path, run: Path) -> None:
+    """Not the generator that is being trained."""
+    from dcgan_training import average
+    from dcgan_training.config import Settings
+    from dcgan_training.networks import Generator as Network
+
+    settings = Settings.load(run / "config.json")
+    network = Network(settings.size, settings.channels, settings.width, settings.latent_dim)
+    network.load_state_dict(newest(run)["average"])
+    values = latents.draw(5, np.arange(20, dtype=np.uint64), 100, "normal")
+    expected = average.draw(average.calibrated(network, settings), values)
+    drawn = Generator(bundle.load(exported), "cpu").run(values)
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
+
+
+def test_an_output_that_exists_is_refused(exported: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bundle that serves may lie there."""
+    assert "exists; name a directory that doesn't" in error(capsys, str(run), "--output", str(exported))
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line, with nothing written."""
+    assert "no run is here" in error(capsys, str(tmp_path), "--output", str(tmp_path / "x"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was killed before its first one."""
+    (tmp_path / "config.json").write_text((run / "config.json").read_text())
+    assert "has no checkpoint yet" in error(capsys, str(tmp_path), "--output", str(tmp_path / "x"))
+
+
+def test_a_name_that_no_bundle_may_have_is_refused(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names travel in metrics and messages."""
+    line = error(capsys, str(run), "--output", str(tmp_path / "x"), "--name", "../x")
+    assert "--name '../x' can't be used" in line
+
+
+def test_a_changed_bundle_is_refused(tmp_path: Path, run: Path) -> None:
+    """What was exported is covered by hashes, the card included."""
+    assert main(["export", str(run), "--output", str(tmp_path / "x")]) == 0
+    card = tmp_path / "x" / "MODEL_CARD.md"
+    card.write_text(card.read_text().replace("seed | 1", "seed | 2"))
+    with pytest.raises(BundleError, match=r"MODEL_CARD.md"):
+        bundle.load(tmp_path / "x")

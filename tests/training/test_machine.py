@@ -1,0 +1,28 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from runs import CPU
+
+from dcgan.errors import DeviceError
+from dcgan_training.machine import Machine
+
+
+def test_the_machine_that_was_chosen_is_the_one_that_is() -> None:
+    """Threads and device are read back, not repeated."""
+    machine = Machine.choose("cpu", "float32", 1)
+    assert (machine.device, machine.precision, machine.threads) == ("cpu", "float32", torch.get_num_threads())
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    """No silent fall-back to the CPU, which would take days."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA GPU")
+    with pytest.raises(DeviceError, match="use --device cpu"):
+        Machine.choose("cuda", "auto", None)
+
+
+def test_differences_are_named_with_both_values() -> None:
+    """What changed between two starts of a run."""
+    assert replace(CPU, threads=8).differences(CPU) == ["threads 1 before, 8 now"]
+    assert CPU.differences(CPU) == []

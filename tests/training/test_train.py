@@ -1,0 +1,185 @@
+import fcntl
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from runs import SUBSET, arguments, newest, same_weights, started, trained
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dcgan_training import checkpoint
+from dcgan_training.cli import main
+from dcgan_training.config import Settings
+from dcgan_training.data import load
+
+LONG = 64_000  # images: some ten seconds, which no test waits for
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run of 1,280 images that nothing interrupted."""
+    return trained(tmp_path_factory.mktemp("runs") / "whole")
+
+
+def error(output: Path, capsys: pytest.CaptureFixture[str], *more: str, data: Path = SUBSET) -> str:
+    """Gives the one line with which a training is refused."""
+    assert main(arguments(output, *more, data=data)) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("error: ")
+    return lines[-1]
+
+
+def wait_for(process: subprocess.Popen[str], beginning: str) -> None:
+    """Reads what a process says until a line begins as awaited."""
+    assert process.stderr is not None
+    assert any(line.startswith(beginning) for line in process.stderr), f"it ended without saying {beginning!r}"
+
+
+def test_a_run_directory_holds_config_checkpoint_samples_and_events(whole: Path) -> None:
+    """What a person or a program looks for after training."""
+    assert sorted(path.name for path in whole.iterdir()) == ["checkpoints", "config.json", "events", "samples"]
+    assert Settings.load(whole / "config.json").data_digest == load(SUBSET).digest
+    assert newest(whole)["images"] == 1280
+
+
+def test_the_grid_shows_100_samples(whole: Path) -> None:
+    """Ten by ten images of 28 pixels with two between them, drawn from latents that never change."""
+    with Image.open(whole / "samples" / "000000001280.png") as grid:
+        assert grid.mode == "L"
+        assert np.asarray(grid).std() > 0
+        assert min(grid.size) >= 10 * 28 + 9 * 2
+
+
+def test_tensorboard_can_read_the_events(whole: Path) -> None:
+    """The grid of the last checkpoint is among them."""
+    events = EventAccumulator(str(whole / "events")).Reload()
+    assert [event.step for event in events.Images("samples")] == [1280]
+
+
+def test_losses_are_read_on_the_way(tmp_path: Path) -> None:
+    """A reading every 10,000 images gives losses, beliefs and speed."""
+    events = EventAccumulator(str(trained(tmp_path / "run", images=20_480) / "events")).Reload()
+    for name in ("loss/discriminator", "loss/generator", "belief/real", "belief/fake", "images_per_second"):
+        assert [event.step for event in events.Scalars(name)] == [10_112, 20_096]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_in_two_halves_ends_with_the_same_bits(tmp_path: Path, precision: str) -> None:
+    """Nothing random is kept: order and latents follow from seed and images seen."""
+    one = trained(tmp_path / "one", "--precision", precision)
+    two = trained(tmp_path / "two", "--precision", precision, images=640)
+    assert newest(two)["images"] == 640
+    trained(two, "--precision", precision)
+    assert same_weights(one, two)
+
+
+def test_when_to_save_changes_no_weight(tmp_path: Path, whole: Path) -> None:
+    """Calibrating, sampling and saving leave the state alone."""
+    assert same_weights(whole, trained(tmp_path / "run", "--save-every", "300"))
+
+
+def test_another_seed_gives_other_weights(tmp_path: Path, whole: Path) -> None:
+    """Or the tests above would prove nothing."""
+    assert not same_weights(whole, trained(tmp_path / "run", "--seed", "2"))
+
+
+def test_a_run_killed_three_times_ends_with_the_same_bits(tmp_path: Path) -> None:
+    """SIGKILL at whatever instant: the same command again continues, and nothing can be seen of it in the end."""
+    images = 12_800
+    whole = trained(tmp_path / "whole", images=images)
+    command = arguments(tmp_path / "killed", "--save-every", "4000", images=images)
+    for line in ("training ", "10,112 of 12,800 images", "continuing after 8,064 images"):
+        with started(command) as process:
+            wait_for(process, line)
+            process.kill()
+    with started(command) as process:
+        assert "complete after 12,800 images" in process.communicate()[1]
+    assert same_weights(whole, tmp_path / "killed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_how_to_continue(tmp_path: Path, number: signal.Signals) -> None:
+    """The step is finished, the state saved, the exit code the shell's for that signal."""
+    command = arguments(tmp_path / "run", images=LONG)
+    with started(command) as process:
+        wait_for(process, "10,112 of 64,000 images")
+        process.send_signal(number)
+        last = process.communicate()[1].splitlines()[-1]
+    assert process.returncode == 128 + number
+    images = newest(tmp_path / "run")["images"]
+    assert 10_112 <= images < LONG
+    assert last == f"stopped after {images:,} images; the same command continues from there"
+
+
+def test_a_complete_run_stays_as_it_is(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command once more neither trains nor writes a checkpoint."""
+    before = sorted((whole / "checkpoints").iterdir())
+    assert main(arguments(whole)) == 0
+    assert "complete after 1,280 images" in capsys.readouterr().err
+    assert sorted((whole / "checkpoints").iterdir()) == before
+
+
+def test_other_settings_are_refused(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run isn't continued with another width or other data by mistake."""
+    assert "holds a run with width 2, but this command says 3" in error(whole, capsys, "--width", "3")
+    assert "holds a run with data_digest" in error(whole, capsys, "--size", "32")
+
+
+def test_another_machine_is_warned_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Continuing with another number format works, but not bit for bit."""
+    run = trained(tmp_path / "run", images=640)
+    trained(run, "--precision", "bfloat16")
+    assert "warning: not the same machine" in capsys.readouterr().err
+    assert newest(run)["machine"]["precision"] == "bfloat16"
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody's files are mixed with a run's."""
+    (tmp_path / "thesis.txt").write_text("x")
+    assert "holds other files" in error(tmp_path, capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file where a directory must go."""
+    (tmp_path / "file").write_text("x")
+    assert f"{tmp_path / 'file'}" in error(tmp_path / "file" / "run", capsys)
+
+
+def test_two_processes_cannot_train_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They would overwrite each other's checkpoints."""
+    lock = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    assert "another process trains there" in error(tmp_path, capsys)
+    os.close(lock)
+    trained(tmp_path, images=128)
+
+
+def test_losses_that_are_no_numbers_stop_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An absurd learning rate diverges; the last good checkpoint is named and nothing is written over it."""
+    run = trained(tmp_path / "run", images=640)
+    wild = newest(run)
+    wild["generator_optimizer"]["param_groups"][0]["lr"] = 1e30
+    next((run / "checkpoints").iterdir()).unlink()
+    good = checkpoint.save(run / "checkpoints", 640, wild)
+    line = error(run, capsys)
+    assert "no longer finite after 1280 images" in line
+    assert line.endswith(f"the last good checkpoint is {good}")
+    assert list((run / "checkpoints").iterdir()) == [good]
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, whole: Path) -> None:
+    """The file that didn't fit is removed; one line names what stays, and with room again the run continues."""
+    run = trained(tmp_path / "run", images=640)
+    (good,) = (run / "checkpoints").iterdir()
+    with started(arguments(run), file_limit_blocks=400) as process:
+        lines = process.communicate()[1].splitlines()
+    assert process.returncode == 1
+    assert lines[-1].startswith("error: ")
+    assert lines[-1].endswith(f"the last good checkpoint is {good}")
+    assert not any("Traceback" in line for line in lines)
+    assert list((run / "checkpoints").iterdir()) == [good]
+    assert same_weights(trained(run), whole)
