@@ -6,8 +6,7 @@
 Public are the names in `__all__`. Each loads its module at first use, so that importing dcgan costs nothing.
 """
 
-import importlib
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # typing's own, which type checkers know by its name; typing would take ten times as long to load
 
 if TYPE_CHECKING:
     from dcgan import errors
@@ -43,10 +42,12 @@ _CLIENT = {"Arithmetic", "AsyncClient", "Client", "Identity", "Model", "Samples"
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     if name == "errors":
-        return importlib.import_module("dcgan.errors")
+        return import_module("dcgan.errors")
     module = "client" if name in _CLIENT else "errors" if name == "DcganError" else "latents"
-    return getattr(importlib.import_module(f"dcgan.{module}"), name)
+    return getattr(import_module(f"dcgan.{module}"), name)
 
 
 def __dir__() -> list[str]:

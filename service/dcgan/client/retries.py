@@ -68,13 +68,15 @@ class Tries:
             raise DcganError(f"{self._target} ended a stream before its last image")
         self._start_anew()
 
-    def delay_after(self, failure: grpc.RpcError | DcganError) -> float:
+    def delay_after(self, failure: grpc.RpcError) -> float:
         """Gives the seconds to wait before the next attempt; raises the error where there should be none.
 
         Raises:
             DcganError: our error for what happened, explained to the caller.
         """
-        error = failure if isinstance(failure, DcganError) else self._error_of(failure)
+        error = error_of(failure, self._target, self._timeout_s)
+        if isinstance(error, VersionNotServed) and (self._moved or self._resumed):
+            error = BundleChanged.restored(f"the rest of the stream can't be had: {error.message}", error.metadata)
         if self._moved:
             self._start_anew()
             if isinstance(error, DeadlineExceeded):
@@ -83,7 +85,7 @@ class Tries:
             self._first_failure = self._clock()
         delay = self._delay(error)
         if delay is None or self._clock() + delay > self._end(error):
-            raise error from (failure if failure is not error else None)
+            raise error from failure
         self._failures += 1
         return delay
 
@@ -93,24 +95,6 @@ class Tries:
         self._failures = 0
         self._resumed = True
         self._moved = False
-
-    def _error_of(self, failure: grpc.RpcError) -> DcganError:
-        """Makes our error of gRPC's, whose class has no methods but whose objects have."""
-        assert isinstance(failure, grpc.Call | grpc.aio.AioRpcError)
-        trailers = [(str(key), value) for key, value in failure.trailing_metadata() or ()]
-        error = status.error_of(failure.code(), failure.details() or "", trailers)
-        if type(error) is Unavailable and not error.metadata:
-            return Unavailable.restored(
-                f"no server answers at {self._target}; start one with `dcgan serve` ({_brief(error.message)})",
-                {"target": self._target},
-            )
-        if isinstance(error, DeadlineExceeded):
-            return DeadlineExceeded(
-                f"{self._target} gave no answer within {self._timeout_s:g} s; ask for less or wait longer (timeout_s)"
-            )
-        if isinstance(error, VersionNotServed) and self._resumed:
-            return BundleChanged.restored(f"the rest of the stream can't be had: {error.message}", error.metadata)
-        return error
 
     def _delay(self, error: DcganError) -> float | None:
         backoff_s = min(_FIRST_DELAY_S * 2.0**self._failures, _LONGEST_DELAY_S) * random.uniform(0.75, 1.25)
@@ -125,6 +109,22 @@ class Tries:
         if isinstance(error, Overloaded):
             return end
         return min(end, self._first_failure + (PATIENCE_S if self._patient or self._resumed else 0.0))
+
+
+def error_of(failure: grpc.RpcError, target: str, timeout_s: float) -> DcganError:
+    """Makes our error of gRPC's, explained to whoever asked `target` and waited for `timeout_s`."""
+    assert isinstance(failure, grpc.Call | grpc.aio.AioRpcError)  # its class has no methods, but every object has
+    trailers = [(str(key), value) for key, value in failure.trailing_metadata() or ()]
+    error = status.error_of(failure.code(), failure.details() or "", trailers)
+    if type(error) is Unavailable and not error.metadata:
+        return Unavailable.restored(
+            f"no server answers at {target}; start one with `dcgan serve` ({_brief(error.message)})", {"target": target}
+        )
+    if isinstance(error, DeadlineExceeded):
+        return DeadlineExceeded(
+            f"{target} gave no answer within {timeout_s:g} s; ask for less, or wait longer with another timeout"
+        )
+    return error
 
 
 def _brief(details: str) -> str:

@@ -5,10 +5,10 @@ Images are uint8 of shape (h, w, c), many of one shape (n, h, w, c); c is 1 for 
 `animations` writes GIF and WebP, `files` is the one place that touches the disk. Pillow is loaded at first use.
 """
 
-from dcgan.images.animations import write_animation
-from dcgan.images.codecs import Format, Pixels, decode, encode, from_pillow, to_pillow
+from dcgan.images.animations import write_animation, writer_of
+from dcgan.images.codecs import Format, Pixels, decode, encode, format_of, from_pillow, to_pillow
 from dcgan.images.files import replacing, save
-from dcgan.images.layout import enlarge, grid
+from dcgan.images.layout import enlarge, enlarged_to, grid
 from dcgan.images.sheets import SheetTerm, sheet
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "decode",
     "encode",
     "enlarge",
+    "enlarged_to",
+    "format_of",
     "from_pillow",
     "grid",
     "replacing",
@@ -25,4 +27,5 @@ __all__ = [
     "sheet",
     "to_pillow",
     "write_animation",
+    "writer_of",
 ]

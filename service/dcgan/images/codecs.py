@@ -5,10 +5,13 @@ palette, alpha, turned by EXIF; and refuses everything else with ValueError, wha
 """
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dcgan.errors import OutputError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,15 +27,25 @@ _READABLE: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # of GIF the first fra
 def encode(image: Pixels, format: Format) -> bytes:  # noqa: A002 (what Pillow, the API and people call it)
     """Encodes one image, uint8 (h, w, c), losslessly as "png", or at quality 90 as "jpeg" or "webp".
 
-    Raises ValueError for another shape or type.
+    Raises ValueError for another shape or type, and for more pixels than the format can hold.
     """
     file = io.BytesIO()
     picture = to_pillow(image)
-    if format == "png":
-        picture.save(file, "PNG")
-    else:
-        picture.save(file, format.upper(), quality=_LOSSY_QUALITY)
+    options = {} if format == "png" else {"quality": _LOSSY_QUALITY}
+    try:
+        picture.save(file, format.upper(), **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{picture.width} x {picture.height} pixels are no {format}: {error}") from error
     return file.getvalue()
+
+
+def format_of(path: str | Path) -> Format:
+    """Tells the format from the suffix of a file's name; raises OutputError for any but .png, .jpg, .jpeg, .webp."""
+    suffix = Path(path).suffix.lower()
+    known: dict[str, Format] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+    if suffix not in known:
+        raise OutputError(f"{path}: a picture's name ends in {', '.join(known)}, not {suffix or 'nothing'}")
+    return known[suffix]
 
 
 def decode(data: bytes, channels: Literal[1, 3] | None = None) -> Pixels:

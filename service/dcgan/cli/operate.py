@@ -1,0 +1,68 @@
+"""The commands that run and check: serve, verify, health."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dcgan.errors import SettingsError
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for every setting of the server."""
+    with _server_packages():
+        from dcgan import config
+    config.add_arguments(parser)
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Serves until a signal ends it."""
+    with _server_packages():
+        from dcgan import config, server
+    server.run(config.settings_from(arguments))
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Reads a bundle as a server would, draws its golden images on the CPU, and prints what was checked."""
+    with _server_packages():
+        from dcgan import bundle as bundles
+        from dcgan.generator import Generator
+    bundle = bundles.load(bundles.locate(arguments.bundle))
+    manifest = bundle.manifest
+    size = sum(spec.size_bytes for spec in manifest.files.values())
+    image = manifest.image
+    generator = Generator(bundle, "cpu")
+    exact = "byte for byte" if generator.golden_exact else "within the tolerance of the manifest"
+    for line in (
+        f"{bundle.path}: {manifest.name}, version {manifest.version}, digest {bundle.digest}",
+        f"files: {len(manifest.files)} of {size:,} bytes, all of the size and sha256 that the manifest states",
+        f"generator: float32 [n, {manifest.latent.dim}] to uint8 [n, {image.height}, {image.width}, {image.channels}], "
+        f"opset {manifest.opset}",
+        f"golden: {len(bundle.golden_images)} images reproduced {exact} on {generator.provider}",
+    ):
+        sys.stdout.write(f"{line}\n")
+    return 0
+
+
+def health(arguments: argparse.Namespace) -> int:
+    """Prints the status of a server; 0 only for SERVING."""
+    from dcgan.client.health import check
+
+    status = check(arguments.target, timeout_s=arguments.timeout)
+    sys.stdout.write(f"{status}\n")
+    return 0 if status == "SERVING" else 1
+
+
+@contextmanager
+def _server_packages() -> Iterator[None]:
+    """Says what to install where a package of the server is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "dcgan":
+            raise
+        raise SettingsError(
+            f"the package {error.name} is not installed; a server needs dcgan[cpu], or dcgan[gpu] with an NVIDIA GPU: "
+            "pip install 'dcgan[cpu]'"
+        ) from error
