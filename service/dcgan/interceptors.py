@@ -69,62 +69,73 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
 
     def _answering(self, behaviour: _Unary, method: str, message_class: type[Message]) -> Any:
-        async def call(data: bytes, context: Context) -> Message:
-            with _Call(self._metrics, method, context) as ending:
-                try:
+        async def answer(data: bytes, context: Context) -> Message:
+            call = _Call(self._metrics, method, context)
+            try:
+                with call:
                     async with asyncio.timeout(None if _has_deadline(context) else self._default_deadline_s):
-                        answer = await behaviour(_parsed(data, message_class), context)
-                except Exception as error:
-                    await ending.abort(error)
-                    raise  # not reached: abort raises
-                ending.succeed()
-                return answer
+                        return await behaviour(_parsed(data, message_class), context)
+            except Exception:
+                await call.abort()
+                raise  # not reached: abort raises
 
-        return call
+        return answer
 
     def _streaming(self, behaviour: _Stream, method: str, message_class: type[Message]) -> Any:
-        async def call(data: bytes, context: Context) -> AsyncGenerator[Message, None]:
-            with _Call(self._metrics, method, context) as ending:
-                try:
+        async def stream(data: bytes, context: Context) -> AsyncGenerator[Message, None]:
+            call = _Call(self._metrics, method, context)
+            try:
+                with call:
                     async with aclosing(behaviour(_parsed(data, message_class), context)) as answers:
                         async for answer in answers:
                             yield answer
-                except Exception as error:
-                    await ending.abort(error)
-                ending.succeed()
+            except Exception:
+                await call.abort()
 
-        return call
+        return stream
 
 
 class _Call:
-    """One call from its arrival to its end, counted and logged once, however it ends."""
+    """One call from its arrival to its end, counted and logged once, however it ends, before its caller hears of it."""
 
     def __init__(self, metrics: Metrics, method: str, context: Context) -> None:
         self._metrics, self._method, self._context = metrics, method, context
         self._record = CallRecord(_request_id(context))
-        self._code: grpc.StatusCode | None = None
-        self._reason = ""
-
-    def __enter__(self) -> "_Call":
+        self._error: DcganError | None = None
         self._started = time.monotonic()
+
+    def __enter__(self) -> None:
         self._metrics.requests_in_progress.labels(self._method).inc()
         current_call.set(self._record)
-        return self
+        self._context.set_trailing_metadata(((REQUEST_ID_KEY, self._record.request_id),))
 
-    def __exit__(self, *_: object) -> None:
-        seconds = time.monotonic() - self._started
-        code = (self._code or self._given_up()).name
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Exception):
+            self._error = self._known(error)
+            code = code_of(self._error)
+        else:
+            code = grpc.StatusCode.OK if error is None else self._given_up()
+        self._count(code.name, time.monotonic() - self._started)
+
+    async def abort(self) -> None:
+        """Ends the call with the status of its error; always raises."""
+        error = self._error
+        assert error is not None
+        trailers = (*trailers_of(error), (REQUEST_ID_KEY, self._record.request_id))
+        await self._context.abort(code_of(error), error.message, trailing_metadata=trailers)
+
+    def _count(self, code: str, seconds: float) -> None:
         self._metrics.requests_in_progress.labels(self._method).dec()
         self._metrics.requests.labels(self._method, code).inc()
         self._metrics.request_seconds.labels(self._method).observe(seconds)
-        if self._reason:
-            self._metrics.refused.labels(self._reason).inc()
+        if self._error is not None:
+            self._metrics.refused.labels(self._error.reason).inc()
         record = self._record
         _log.info(
             "call",
             method=self._method,
             code=code,
-            reason=self._reason or None,
+            reason=None if self._error is None else self._error.reason,
             request_id=record.request_id,
             image_count=record.image_count,
             queue_ms=_milliseconds(record.queue_s),
@@ -132,20 +143,6 @@ class _Call:
             encode_ms=_milliseconds(record.encode_s),
             total_ms=_milliseconds(seconds),
         )
-
-    def succeed(self) -> None:
-        """Ends the call with OK."""
-        self._code = grpc.StatusCode.OK
-        self._context.set_trailing_metadata(((REQUEST_ID_KEY, self._record.request_id),))
-
-    async def abort(self, error: Exception) -> None:
-        """Ends the call with the status of an error; always raises."""
-        if isinstance(error, grpc.aio.AbortError):
-            raise error
-        known = self._known(error)
-        self._code, self._reason = code_of(known), known.reason
-        trailers = (*trailers_of(known), (REQUEST_ID_KEY, self._record.request_id))
-        await self._context.abort(self._code, known.message, trailing_metadata=trailers)
 
     def _given_up(self) -> grpc.StatusCode:
         """Says why a call ended without an answer: gRPC cancels the handler when its caller's deadline passes too."""

@@ -1,0 +1,252 @@
+"""The batcher over a device of the test's own: rows of many callers, one run."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from dcgan.batcher import Batcher, SeedRows, ValueRows
+from dcgan.errors import Overloaded
+from dcgan.latents import draw
+from dcgan.metrics import Metrics
+
+DIM = 4
+
+
+class Device:
+    """A device that a test holds in its hand: it records its batches, and waits for `go` where told to.
+
+    Its image of a latent is the latent's first value, rounded, so that answers can be told apart.
+    """
+
+    def __init__(self, threads: int = 1, largest_batch: int = 16) -> None:
+        self.threads, self.largest_batch = threads, largest_batch
+        self.batches: list[int] = []
+        self.started, self.go = threading.Semaphore(0), threading.Semaphore(1 << 20)
+        self.error: BaseException | None = None
+
+    def hold(self) -> None:
+        """Makes every later run wait until `go` is released."""
+        self.go = threading.Semaphore(0)
+
+    def run(self, latents: np.ndarray) -> np.ndarray:
+        """Runs a batch."""
+        self.batches.append(len(latents))
+        self.started.release()
+        self.go.acquire()
+        if self.error is not None:
+            raise self.error
+        return np.round(latents[:, 0]).astype(np.uint8)[:, None, None, None]
+
+    async def begun(self) -> None:
+        """Waits until one more batch has begun."""
+        await asyncio.to_thread(self.started.acquire)
+
+
+@asynccontextmanager
+async def batching(
+    device: Device, max_queued_rows: int = 1000, on_death: Callable[[BaseException], None] = lambda _: None
+) -> AsyncIterator[Batcher]:
+    """Runs a batcher over a device, which is let go at the end."""
+    async with Batcher(
+        device,
+        dim=DIM,
+        prior="normal",
+        shape=(1, 1, 1),
+        max_queued_rows=max_queued_rows,
+        metrics=Metrics(CollectorRegistry()),
+        on_death=on_death,
+    ) as batcher:
+        try:
+            yield batcher
+        finally:
+            device.go.release(1 << 20)
+
+
+def rows(*values: int) -> ValueRows:
+    """Makes rows whose images are these values."""
+    return ValueRows(np.array([[value] * DIM for value in values], np.float32))
+
+
+def pixels(drawn) -> list[int]:
+    """Reads the values back."""
+    return drawn.images[:, 0, 0, 0].tolist()
+
+
+async def test_what_waits_while_the_device_runs_becomes_one_batch():
+    """There is no timer: the device's own time gathers the next batch."""
+    device = Device()
+    device.hold()
+    async with batching(device) as batcher, asyncio.TaskGroup() as group:
+        first = group.create_task(batcher.submit(rows(1)))
+        await device.begun()
+        others = [group.create_task(batcher.submit(rows(value))) for value in range(2, 12)]
+        await asyncio.sleep(0)
+        device.go.release(2)
+        await asyncio.gather(first, *others)
+    assert device.batches == [1, 10]
+
+
+async def test_every_caller_gets_its_own_rows():
+    """Runs of all lengths, cut and mixed into batches by two threads."""
+    device = Device(threads=2, largest_batch=7)
+    async with batching(device) as batcher:
+        wanted = [[(start + at) % 200 for at in range(length)] for start, length in enumerate(range(1, 40))]
+        answers = await asyncio.gather(*(batcher.submit(rows(*values)) for values in wanted))
+    assert [pixels(answer) for answer in answers] == wanted
+    assert max(device.batches) <= 7
+
+
+async def test_one_image_does_not_wait_behind_ten_thousand():
+    """A run of one row gets into the very next batch."""
+    device = Device()
+    device.hold()
+    async with batching(device, max_queued_rows=100_000) as batcher:
+        long = asyncio.create_task(batcher.submit(rows(*[1] * 10_000)))
+        await device.begun()
+        short = asyncio.create_task(batcher.submit(rows(7)))
+        await asyncio.sleep(0)
+        device.go.release(2)
+        assert pixels(await short) == [7]
+        assert not long.done()
+        assert device.batches[:2] == [16, 16]
+        long.cancel()
+
+
+async def test_a_cancelled_caller_does_not_disturb_its_batch():
+    """One client hanging up neither hangs nor fails its neighbours."""
+    device = Device()
+    device.hold()
+    async with batching(device) as batcher:
+        tasks = [asyncio.create_task(batcher.submit(rows(value))) for value in (1, 2, 3)]
+        await device.begun()
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+        device.go.release(3)
+        answers = await asyncio.wait_for(asyncio.gather(tasks[0], tasks[2]), timeout=5)
+    assert [pixels(answer) for answer in answers] == [[1], [3]]
+
+
+async def test_rows_of_a_caller_that_left_never_run():
+    """Cancelled while waiting, its rows leave the queue at once."""
+    device = Device()
+    device.hold()
+    async with batching(device) as batcher:
+        first = asyncio.create_task(batcher.submit(rows(1)))
+        await device.begun()
+        leaver = asyncio.create_task(batcher.submit(rows(*[2] * 50)))
+        stayer = asyncio.create_task(batcher.submit(rows(3)))
+        await asyncio.sleep(0)
+        leaver.cancel()
+        await asyncio.sleep(0)
+        device.go.release(5)
+        await asyncio.gather(first, stayer)
+    assert sum(device.batches) == 2
+
+
+async def test_a_failed_batch_fails_only_its_own_rows():
+    """The next batch is served by the same thread."""
+    device = Device()
+    async with batching(device) as batcher:
+        device.error = RuntimeError("out of memory")
+        with pytest.raises(RuntimeError, match="out of memory"):
+            await batcher.submit(rows(1))
+        device.error = None
+        assert pixels(await batcher.submit(rows(2))) == [2]
+
+
+async def test_a_run_with_one_failed_batch_leaves_the_queue():
+    """The rest of its rows are not drawn for nobody."""
+    device = Device(largest_batch=4)
+    device.hold()
+    async with batching(device) as batcher:
+        device.error = RuntimeError("lost")
+        failing = asyncio.create_task(batcher.submit(rows(*[1] * 400)))
+        await device.begun()
+        device.go.release()
+        with pytest.raises(RuntimeError, match="lost"):
+            await failing
+        device.error = None
+        device.go.release(1 << 20)
+        assert pixels(await batcher.submit(rows(2))) == [2]
+    assert sum(device.batches) < 20
+
+
+async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back():
+    """What waits is not touched."""
+    device = Device()
+    device.hold()
+    async with batching(device, max_queued_rows=20) as batcher:
+        waiting = [asyncio.create_task(batcher.submit(rows(1)))]
+        await device.begun()
+        waiting += [asyncio.create_task(batcher.submit(rows(*[at] * 10))) for at in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as refusal:
+            await batcher.submit(rows(9))
+        assert refusal.value.retry_after_s is not None
+        device.go.release(100)
+        assert [len(pixels(answer)) for answer in await asyncio.gather(*waiting)] == [1, 10, 10]
+
+
+async def test_an_empty_queue_takes_a_run_larger_than_the_queue():
+    """Otherwise a request that is allowed would be refused for ever."""
+    async with batching(Device(), max_queued_rows=5) as batcher:
+        assert len(pixels(await batcher.submit(rows(*range(50))))) == 50
+
+
+async def test_idle_threads_share_what_waits():
+    """Two threads, eight rows: four each, and not eight and none."""
+    device = Device(threads=2)
+    device.hold()
+    async with batching(device) as batcher:
+        while batcher._idle < 2:  # noqa: ASYNC110  # until both threads have come to wait
+            await asyncio.sleep(0)
+        task = asyncio.create_task(batcher.submit(rows(*range(8))))
+        await device.begun()
+        await device.begun()
+        device.go.release(2)
+        await task
+    assert device.batches == [4, 4]
+
+
+async def test_named_rows_are_drawn_by_their_names():
+    """Seeds, values and truncated seeds in one batch, each as if alone; the last index of all among them."""
+    device = Device()
+    device.hold()
+    runs = [SeedRows(7, 3, 5), rows(1, 2), SeedRows(8, 2**64 - 2, 2), SeedRows(7, 0, 3, truncation=0.5)]
+    async with batching(device) as batcher:
+        first = asyncio.create_task(batcher.submit(rows(0)))
+        await device.begun()
+        tasks = [asyncio.create_task(batcher.submit(run)) for run in runs]
+        await asyncio.sleep(0)
+        device.go.release(2)
+        await first
+        drawn = [(await task).latents for task in tasks]
+    assert device.batches == [1, 12]
+    np.testing.assert_array_equal(drawn[0], draw(7, np.arange(3, 8), DIM, "normal"))
+    np.testing.assert_array_equal(drawn[2], draw(8, [2**64 - 2, 2**64 - 1], DIM, "normal"))
+    np.testing.assert_array_equal(drawn[3], draw(7, np.arange(3), DIM, "normal", truncations=0.5))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_dying_device_thread_is_reported():
+    """What is no batch's own error ends the thread, and whoever supervises it hears of it."""
+    device = Device()
+    device.error = SystemExit("the driver is gone")
+    deaths: list[BaseException] = []
+    died = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_death(error: BaseException) -> None:
+        deaths.append(error)
+        loop.call_soon_threadsafe(died.set)
+
+    async with batching(device, on_death=on_death) as batcher:
+        task = asyncio.create_task(batcher.submit(rows(1)))
+        await asyncio.wait_for(died.wait(), timeout=5)
+        task.cancel()
+    assert str(deaths[0]) == "the driver is gone"

@@ -1,0 +1,65 @@
+"""The generator on this machine's CPU, and the device policy."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from dcgan import bundle as bundles
+from dcgan.errors import DeviceError
+from dcgan.generator import CUDA, Generator, _cgroup_quota, usable_cores
+from dcgan.latents import draw
+
+
+def test_the_same_latent_gives_the_same_bytes_in_any_batch():
+    """On the bundled model, for batches of 1 to 256 and two threads at once."""
+    bundle = bundles.load(bundles.locate("fashion"))
+    generator = Generator(bundle, "cpu")
+    latents = draw(0, np.arange(256), bundle.manifest.latent.dim, bundle.manifest.latent.prior)
+    alone = np.concatenate([generator.run(latents[at : at + 1]) for at in range(0, 256, 16)])
+
+    def together(size: int) -> np.ndarray:
+        return np.concatenate([generator.run(latents[at : at + size]) for at in range(0, 256, size)])[::16]
+
+    with ThreadPoolExecutor(2) as pool:
+        for images in pool.map(together, [2, 3, 7, 16, 17, 64, 255, 256]):
+            np.testing.assert_array_equal(images, alone)
+
+
+@pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA")
+def test_cuda_without_a_gpu_refuses_and_says_what_to_install(bundle):
+    """The operator asked for a GPU; a silent fall to the CPU would be found at the first overload."""
+    with pytest.raises(DeviceError, match=r"install dcgan\[gpu\]"):
+        Generator(bundles.load(bundle), "cuda")
+
+
+def test_auto_takes_what_there_is_and_says_so(bundle):
+    """The provider is read back from the session."""
+    generator = Generator(bundles.load(bundle), "auto")
+    assert generator.provider in onnxruntime.get_available_providers()
+    assert generator.golden_exact
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_the_quota_of_a_container_is_read(tmp_path: Path, files, cores):
+    """From cgroup version 2 and version 1, and where there is none."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert _cgroup_quota(tmp_path) == cores
+
+
+def test_at_least_one_core_is_usable():
+    """Whatever the quota."""
+    assert usable_cores() >= 1
