@@ -25,7 +25,9 @@ from dcgan.errors import (
     VersionNotServed,
 )
 
-PATIENCE_S: Final = 3.0  # without any progress, before a target counts as unavailable
+PATIENCE_S: Final = 3.0  # after a first failure, for another server to take over or the same to come back
+FIRST_CONTACT_S: Final = 1.0  # for a target that never answered; gRPC's own attempts take longer if there is no server
+NO_SERVER: Final = "target"  # key in the metadata of an Unavailable that no server has said
 _FIRST_DELAY_S: Final = 0.1
 _LONGEST_DELAY_S: Final = 1.0
 
@@ -36,14 +38,14 @@ class Tries:
     Args:
         target: where the calls go, for messages.
         timeout_s: seconds for a call; for a stream, seconds without a new image.
-        patient: whether the target has ever answered. If not, gRPC's own attempts were enough to say that none does.
+        answered: whether the target has ever answered; a wrong address should be told soon.
         clock: seconds, monotonic.
     """
 
     def __init__(
-        self, target: str, timeout_s: float, patient: bool, clock: Callable[[], float] = time.monotonic
+        self, target: str, timeout_s: float, answered: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._target, self._timeout_s, self._patient, self._clock = target, timeout_s, patient, clock
+        self._target, self._timeout_s, self._answered, self._clock = target, timeout_s, answered, clock
         self._began = clock()
         self._failures = 0
         self._first_failure = 0.0
@@ -108,7 +110,9 @@ class Tries:
         end = self._began + self._timeout_s
         if isinstance(error, Overloaded):
             return end
-        return min(end, self._first_failure + (PATIENCE_S if self._patient or self._resumed else 0.0))
+        if NO_SERVER in error.metadata and not (self._answered or self._resumed):
+            return min(end, self._began + FIRST_CONTACT_S)
+        return min(end, self._first_failure + PATIENCE_S)
 
 
 def error_of(failure: grpc.RpcError, target: str, timeout_s: float) -> DcganError:
@@ -118,7 +122,8 @@ def error_of(failure: grpc.RpcError, target: str, timeout_s: float) -> DcganErro
     error = status.error_of(failure.code(), failure.details() or "", trailers)
     if type(error) is Unavailable and not error.metadata:
         return Unavailable.restored(
-            f"no server answers at {target}; start one with `dcgan serve` ({_brief(error.message)})", {"target": target}
+            f"no server answers at {target}; start one with `dcgan serve` ({_brief(error.message)})",
+            {NO_SERVER: target},
         )
     if isinstance(error, DeadlineExceeded):
         return DeadlineExceeded(
