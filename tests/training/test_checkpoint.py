@@ -1,3 +1,4 @@
+import hashlib
 import os
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> Non
     file = checkpoint.save(tmp_path, 2, state(2))
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
-    file.write_bytes({"cut": content[:-100], "flip": content, "empty": b""}[damage])
+    file.write_bytes({"cut": bytes(content[:-100]), "flip": bytes(content), "empty": b""}[damage])
     loaded, warnings = checkpoint.load_newest(tmp_path)
     assert loaded is not None
     assert loaded["images"] == 1
@@ -61,8 +62,6 @@ def test_a_checkpoint_with_code_inside_is_never_run(tmp_path: Path) -> None:
     """Only tensors and plain values are loaded: a pickle that calls something is a damaged file."""
     content = tmp_path / "content"
     torch.save({"images": 1, "call": Trap(tmp_path / "sprung")}, content)
-    import hashlib
-
     digest = hashlib.sha256(content.read_bytes()).hexdigest()[:16]
     content.rename(tmp_path / f"000000000001-{digest}.pt")
     with pytest.raises(RunError, match="damaged"):

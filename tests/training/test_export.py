@@ -69,7 +69,7 @@ def test_the_model_card_tells_what_a_person_needs(exported: Path) -> None:
     """Recipe, command, seed, images, picture, limits, licence."""
     card = (exported / "MODEL_CARD.md").read_text()
     for fact in (
-        "recipe | `dcgan`",
+        "`dcgan`",
         "--seed 1 --images 1280",
         "preview.png",
         "1,280 images",

@@ -29,7 +29,12 @@ def test_at_64_pixels_and_width_128_the_generator_is_the_papers() -> None:
     with torch.device("meta"):
         generator = Generator(64, 3, width=128, latent_dim=100)
     assert generator.project.weight.shape == (4 * 4 * 1024, 100)
-    assert [layer.weight.shape[:2] for layer in generator.deconvolutions] == [(1024, 512), (512, 256), (256, 128)]
+    shapes = {name: tuple(value.shape) for name, value in generator.named_parameters()}
+    assert [shapes[f"deconvolutions.{level}.weight"] for level in range(3)] == [
+        (1024, 512, 4, 4),
+        (512, 256, 4, 4),
+        (256, 128, 4, 4),
+    ]
     assert generator.to_image.weight.shape == (128, 3, 4, 4)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
+from dcgan_training.events import Events
 from dcgan_training.trainer import Losses
 
 _LINE_EVERY_S: Final = 30.0
@@ -29,7 +29,7 @@ class Reporter(Protocol):
 class Display:
     """Receives readings and sample grids from the loop and shows them."""
 
-    def __init__(self, events: SummaryWriter, report: Reporter, console: Console, images: int) -> None:
+    def __init__(self, events: Events, report: Reporter, console: Console, images: int) -> None:
         self._events, self._report, self._console = events, report, console
         self._readings: deque[tuple[float, int]] = deque([(time.monotonic(), images)], maxlen=_SPEED_READINGS)
 
@@ -38,16 +38,18 @@ class Display:
         self._readings.append((time.monotonic(), images))
         speed = self._speed()
         self._report(images, speed, losses)
-        self._events.add_scalar("loss/discriminator", losses.discriminator, images)
-        self._events.add_scalar("loss/generator", losses.generator, images)
-        self._events.add_scalar("belief/real", losses.belief_real, images)
-        self._events.add_scalar("belief/fake", losses.belief_fake, images)
-        self._events.add_scalar("images_per_second", speed, images)
+        values = {
+            "loss/discriminator": losses.discriminator,
+            "loss/generator": losses.generator,
+            "belief/real": losses.belief_real,
+            "belief/fake": losses.belief_fake,
+            "images_per_second": speed,
+        }
+        self._events.scalars(images, values)
 
     def sampled(self, images: int, grid: NDArray[np.uint8]) -> None:
         """Takes a grid of samples, uint8 (height, width, channels)."""
-        self._events.add_image("samples", grid, images, dataformats="HWC")
-        self._events.flush()
+        self._events.image(images, "samples", grid)
 
     def say(self, message: str) -> None:
         """Prints one line above whatever moves."""
@@ -65,7 +67,7 @@ def displaying(directory: Path, images: int, total: int) -> Iterator[Display]:
     Events that a killed process wrote beyond its last checkpoint are hidden: the run makes them again.
     """
     console = Console(stderr=True)
-    with SummaryWriter(str(directory / "events"), purge_step=images) as events:
+    with Events(directory / "events", images) as events:
         if not console.is_terminal:
             yield Display(events, _Lines(console, total), console, images)
             return
