@@ -11,11 +11,10 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
-from wsgiref.simple_server import WSGIServer
 
 import grpc
 import structlog
@@ -93,52 +92,30 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
     metrics = Metrics(registry)
     async with started(bundle, generator, metrics, settings.max_queued_rows, die) as model:
         servicer = GeneratorServicer(Registry(model), metrics)
-        server, port, health_servicer = await _listen(settings, servicer, metrics)
-        httpd, metrics_port = _serve_metrics(settings, registry)
-        for name in ("", SERVICE):
-            await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-        running = Running(
-            f"{settings.host}:{port}",
-            f"{settings.host}:{metrics_port}",
-            settings,
-            server,
-            health_servicer,
-            servicer,
-            dead,
-        )
-        _log.info(
-            "serving",
-            target=running.target,
-            metrics=f"http://{running.metrics_address}/metrics",
-            model=model.identity.name,
-            version=model.identity.version,
-            provider=generator.provider,
-            device_threads=generator.threads,
-            golden_exact=generator.golden_exact,
-            start_ms=round(1000 * (time.monotonic() - begun)),
-        )
-        try:
-            yield running
-        finally:
-            await server.stop(0)
-            httpd.shutdown()
-            httpd.server_close()
+        with _metrics_served(settings, registry) as metrics_address:
+            async with _listening(settings, servicer, metrics) as (server, port, health_servicer):
+                for name in ("", SERVICE):
+                    await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+                target = f"{settings.host}:{port}"
+                _log.info(
+                    "serving",
+                    target=target,
+                    metrics=f"http://{metrics_address}/metrics",
+                    model=model.identity.name,
+                    version=model.identity.version,
+                    provider=generator.provider,
+                    device_threads=generator.threads,
+                    golden_exact=generator.golden_exact,
+                    start_ms=round(1000 * (time.monotonic() - begun)),
+                )
+                yield Running(target, metrics_address, settings, server, health_servicer, servicer, dead)
 
 
 async def _main(settings: Settings) -> None:
+    stopping, hurry = _signals()  # first, so that a signal while the model loads ends the process in order too
     async with serving(settings) as running:
-        loop = asyncio.get_running_loop()
-        stopping: asyncio.Future[BaseException] = loop.create_future()
-        hurry = asyncio.Event()
-
-        def on_signal() -> None:
-            if stopping.done():
-                hurry.set()
-            _settle(stopping, KeyboardInterrupt())
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
-        await asyncio.wait([stopping, running.dead], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[None] | asyncio.Future[BaseException]] = [stopping, running.dead]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if running.dead.done():
             await running.health.enter_graceful_shutdown()
             raise DeviceError(f"the device is lost: {running.dead.result()!r}")
@@ -147,14 +124,33 @@ async def _main(settings: Settings) -> None:
         _log.info("stopped")
 
 
+def _signals() -> tuple[asyncio.Future[None], asyncio.Event]:
+    """Gives a future that the first SIGTERM or SIGINT settles, and an event that the next one sets."""
+    loop = asyncio.get_running_loop()
+    stopping: asyncio.Future[None] = loop.create_future()
+    hurry = asyncio.Event()
+
+    def on_signal() -> None:
+        if stopping.done():
+            hurry.set()
+        else:
+            stopping.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return stopping, hurry
+
+
 def _settle(future: asyncio.Future[BaseException], error: BaseException) -> None:
     if not future.done():
         future.set_result(error)
 
 
-async def _listen(
+@asynccontextmanager
+async def _listening(
     settings: Settings, servicer: GeneratorServicer, metrics: Metrics
-) -> tuple[grpc.aio.Server, int, health.aio.HealthServicer]:
+) -> AsyncIterator[tuple[grpc.aio.Server, int, health.aio.HealthServicer]]:
+    """Listens on the port of gRPC; gives the server, the port it has, and the health to set."""
     server = grpc.aio.server(
         interceptors=[CallInterceptor(metrics, settings.default_deadline_s)],
         options=[
@@ -170,13 +166,35 @@ async def _listen(
     reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     try:
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-    except RuntimeError:
-        raise SettingsError(
-            f"can't listen on {settings.host}:{settings.port}: the port is taken or the address isn't this "
-            "machine's; choose another with --port and --host"
-        ) from None
+    except RuntimeError as error:
+        raise SettingsError(_taken(settings.host, settings.port, "--port")) from error
     await server.start()
-    return server, port, health_servicer
+    try:
+        yield server, port, health_servicer
+    finally:
+        await server.stop(0)
+
+
+@contextmanager
+def _metrics_served(settings: Settings, registry: CollectorRegistry) -> Iterator[str]:
+    """Serves /metrics from a thread of its own; gives host:port."""
+    try:
+        httpd, thread = start_http_server(settings.metrics_port, settings.host, registry)
+    except OSError as error:
+        raise SettingsError(_taken(settings.host, settings.metrics_port, "--metrics-port")) from error
+    try:
+        yield f"{settings.host}:{httpd.server_port}"
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
+        thread.join()
+
+
+def _taken(host: str, port: int, flag: str) -> str:
+    return (
+        f"can't listen on {host}:{port}: the port is taken or the address isn't this machine's; "
+        f"choose another with {flag} and --host"
+    )
 
 
 def _metrics_registry() -> CollectorRegistry:
@@ -184,17 +202,6 @@ def _metrics_registry() -> CollectorRegistry:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     return registry
-
-
-def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> tuple[WSGIServer, int]:
-    try:
-        httpd, _ = start_http_server(settings.metrics_port, settings.host, registry)
-    except OSError as error:
-        raise SettingsError(
-            f"can't serve metrics on {settings.host}:{settings.metrics_port}: {error.strerror}; "
-            "choose another port with --metrics-port"
-        ) from None
-    return httpd, httpd.server_port
 
 
 def _configure_logging(level: str) -> None:

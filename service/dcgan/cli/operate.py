@@ -1,6 +1,7 @@
 """The commands that run and check: serve, verify, health."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def serve(arguments: argparse.Namespace) -> int:
     """Serves until a signal ends it."""
+    # gRPC reads it when it is imported; its own lines, in another form, repeat what ours say
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     with _server_packages():
         from dcgan import config, server
     server.run(config.settings_from(arguments))

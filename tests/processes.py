@@ -1,0 +1,59 @@
+"""The real command `dcgan serve` as a process of its own, on free ports of the loopback address."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server process that serves."""
+
+    process: subprocess.Popen[str]
+    target: str
+    metrics: str
+
+    def terminate(self) -> None:
+        """Asks it to stop, as Kubernetes does."""
+        self.process.send_signal(signal.SIGTERM)
+
+
+def dcgan(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command of `dcgan` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "dcgan", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+@contextmanager
+def serve(model: Path | str, *flags: object) -> Iterator[Serving]:
+    """Runs `dcgan serve` until the block ends; its first log line says where it listens."""
+    command = [sys.executable, "-m", "dcgan", "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--metrics-port", "0", *map(str, flags)], stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert process.stderr is not None
+    try:
+        line = process.stderr.readline()
+        assert '"serving"' in line, line + process.stderr.read()
+        event = json.loads(line)
+        # its log is read to the end by a process that needs no attention, so that the pipe never fills
+        with subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL) as reader:
+            yield Serving(process, event["target"], event["metrics"])
+            process.kill()
+            reader.wait()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
