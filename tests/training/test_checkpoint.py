@@ -90,10 +90,13 @@ def test_a_state_that_is_not_finite_is_never_written(tmp_path: Path, poison: flo
 
 
 def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path: Path) -> None:
-    """A partial file has a name of its own and is never looked at."""
+    """A partial file has a name of its own, is never looked at, and is gone after the next checkpoint."""
     checkpoint.save(tmp_path, 1, state(1))
-    (tmp_path / ".000000000002-0123456789abcdef.pt.partial").write_bytes(b"half")
+    partial = tmp_path / ".000000000002-0123456789abcdef.pt.partial"
+    partial.write_bytes(b"half")
     loaded, warnings = checkpoint.load_newest(tmp_path)
     assert loaded is not None
     assert loaded["images"] == 1
     assert warnings == []
+    checkpoint.save(tmp_path, 3, state(3))
+    assert not partial.exists()

@@ -125,7 +125,7 @@ def test_a_complete_run_stays_as_it_is(whole: Path, capsys: pytest.CaptureFixtur
 def test_other_settings_are_refused(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run isn't continued with another width or other data by mistake."""
     assert "holds a run with width 2, but this command says 3" in error(whole, capsys, "--width", "3")
-    assert "holds a run with data_digest" in error(whole, capsys, "--size", "32")
+    assert "holds a run with size 28, but this command says 32" in error(whole, capsys, "--size", "32")
 
 
 def test_another_machine_is_warned_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,6 +141,12 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "thesis.txt").write_text("x")
     assert "holds other files" in error(tmp_path, capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_start_that_was_killed_at_once_is_no_hindrance(tmp_path: Path) -> None:
+    """Its half-written config is nobody's file."""
+    (tmp_path / ".config.json.partial").write_text("{")
+    trained(tmp_path, images=128)
 
 
 def test_an_output_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ def save(directory: Path, images: int, state: Mapping[str, Any]) -> Path:
     file = directory / f"{images:012d}-{digest}.pt"
     directory.mkdir(exist_ok=True)
     write_atomically(file, content.getbuffer())
-    for old in _newest_first(directory)[KEEP:]:
+    for old in [*_newest_first(directory)[KEEP:], *directory.glob(".*.partial")]:  # the latter of killed processes
         old.unlink(missing_ok=True)
     return file
 

@@ -41,10 +41,10 @@ class Settings:
 
     recipe: str
     data: str  # as given on the command line
-    data_digest: str  # sha256 of the pixels as the networks see them
-    data_count: int  # images in the data set
     size: int  # height and width, px
     channels: int  # 1 grey, 3 colour
+    data_count: int  # images in the data set
+    data_digest: str  # sha256 of the pixels as the networks see them
     seed: int  # of weights, order and latents; uint64
     width: int
     latent_dim: int

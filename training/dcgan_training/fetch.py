@@ -92,10 +92,8 @@ class _Download:
                 failures, wait_s = 0, first_wait_s
             failures += 1
             if failures >= _TRIES:
-                raise FetchError(
-                    f"{self._url}: {reason}; gave up after {failures} tries without a new byte; "
-                    f"{self._part} holds {self._size()} bytes and the same command continues from there"
-                )
+                kept = f"; {self._part} keeps what came, and the same command continues it" if self._size() else ""
+                raise FetchError(f"{self._url}: {reason}; gave up after {failures} tries without a new byte{kept}")
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 

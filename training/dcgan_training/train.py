@@ -153,7 +153,7 @@ def _claimed(directory: Path, settings: Settings) -> Iterator[None]:
     file = directory / "config.json"
     if file.exists():
         settings.check_continues(Settings.load(file), directory)
-    elif any(directory.iterdir()):
+    elif any(path.suffix != ".partial" for path in directory.iterdir()):  # one may be left of a start that was killed
         raise RunError(f"{directory} holds other files; choose an empty or a new directory for --output")
     lock = os.open(directory, os.O_RDONLY)
     try:
