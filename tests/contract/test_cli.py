@@ -1,0 +1,277 @@
+"""The command `dcgan` against a real server: files, pictures, exit codes, one line for every error."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from processes import dcgan
+
+from bundles import write_bundle
+from conftest import serving_in_thread
+from dcgan import images, latents
+from dcgan.cli import main
+
+NAMES = [f"seed-7-index-{index}.png" for index in range(16)]
+
+
+@pytest.fixture
+def run(server, capsys):
+    """Runs a command against the shared server: exit code, standard output, standard error."""
+
+    def call(command, *flags, target=server.target):
+        try:
+            code = main([command, *map(str, flags), "--target", target])
+        except SystemExit as wrong_usage:
+            code = wrong_usage.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def contents(folder):
+    """Gives the bytes of every file in a folder by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_16_images_are_the_same_files_at_once_and_one_by_one(run, tmp_path):
+    """Names and bytes depend on seed and index alone."""
+    code, out, _ = run("sample", "--seed", 7, "--count", 16, "--output", tmp_path / "once")
+    assert (code, out) == (0, "16 images (seed 7, by linear 1)\n")
+    for index in range(16):
+        assert run("sample", "--seed", 7, "--index", index, "--count", 1, "--output", tmp_path / "singly")[0] == 0
+    assert sorted(contents(tmp_path / "once")) == sorted(NAMES)
+    assert contents(tmp_path / "once") == contents(tmp_path / "singly")
+
+
+def test_files_grid_and_latents_come_of_one_call(run, tmp_path):
+    """The grid shows the files' images, and the latents are those that drew them."""
+    grid, rows = tmp_path / "grid.png", tmp_path / "z.npy"
+    code, *_ = run("sample", "--seed", 7, "--count", 9, "--output", tmp_path, "--grid", grid, "--latents", rows)
+    assert code == 0
+    z = np.load(rows)
+    assert z.dtype == np.float32
+    np.testing.assert_array_equal(z, latents.draw(7, np.arange(9), 8, "normal"))
+    tiles = np.stack([images.decode((tmp_path / name).read_bytes()) for name in NAMES[:9]])
+    np.testing.assert_array_equal(images.decode(grid.read_bytes()), images.grid(images.enlarge(tiles, 14), 3))
+
+
+def test_expressions_are_images_of_their_own(run, tmp_path):
+    """In the order in which they were given."""
+    assert run("sample", "seed(7, 3)", "1 - 0.5*direction(more)", "--output", tmp_path)[0] == 0
+    assert run("sample", "--seed", 7, "--index", 3, "--output", tmp_path)[0] == 0
+    files = contents(tmp_path)
+    assert sorted(files) == ["image-0.png", "image-1.png", "seed-7-index-3.png"]
+    assert files["image-0.png"] == files["seed-7-index-3.png"]
+
+
+def test_other_formats_and_truncation_show_in_the_names(run, tmp_path):
+    """So that no image replaces another one."""
+    run("sample", "--seed", 7, "--output", tmp_path)
+    run("sample", "--seed", 7, "--output", tmp_path, "--truncation", 0.5)
+    run("sample", "--seed", 7, "--output", tmp_path, "--format", "jpeg")
+    names = ["seed-7-index-0-truncation-0.5.png", "seed-7-index-0.jpg", "seed-7-index-0.png"]
+    assert sorted(contents(tmp_path)) == names
+
+
+def test_without_a_seed_the_server_draws_one_which_the_name_tells(run, tmp_path):
+    """Asked for by it the image is the same."""
+    _, out, _ = run("sample", "--output", tmp_path)
+    (path,) = tmp_path.iterdir()
+    seed = path.name.split("-")[1]
+    assert f"seed {seed}" in out
+    before = path.read_bytes()
+    path.unlink()
+    run("sample", "--seed", seed, "--output", tmp_path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_an_interpolation_is_an_animation_of_its_frames(run, tmp_path, suffix):
+    """All of them, endless, large enough to be seen."""
+    path = tmp_path / f"path.{suffix}"
+    assert run("interpolate", "3", "9", "seed(4)", "--frames", 30, "--closed", "--output", path)[0] == 0
+    with Image.open(path) as animation:
+        assert (animation.n_frames, animation.info["loop"]) == (30, 0)
+        assert min(animation.size) >= 180
+
+
+def test_arithmetic_is_a_sheet_with_exemplars_and_neighbours(run, tmp_path):
+    """Three columns of three exemplars and their mean, and 3 x 3 with the result in the middle."""
+    path = tmp_path / "sheet.png"
+    assert run("arithmetic", "mean(1,2,3) - mean(4,5,6) + mean(7,8,9)", "--output", path)[0] == 0
+    height, width, channels = images.decode(path.read_bytes()).shape
+    assert height > 4 * 112
+    assert width > 6 * 95
+    assert channels == 3
+
+
+def test_the_model_is_described_for_people_and_for_programs(run):
+    """The same facts."""
+    _, text, _ = run("model")
+    _, data, _ = run("model", "--json")
+    described = json.loads(data)
+    assert described["identity"]["manifest_digest"] in text
+    assert "linear, version 1" in text
+    assert [direction["name"] for direction in described["directions"]] == ["less", "more"]
+
+
+def test_health_is_0_only_for_a_server_that_serves(run, bundle):
+    """For probes and scripts."""
+    assert run("health")[:2] == (0, "SERVING\n")
+    assert run("health", target="localhost:9")[0] == 1
+    with serving_in_thread(bundle) as running:
+        running.health._server_status[""] = 2  # as it is while the server drains
+        assert run("health", target=running.target)[:2] == (1, "NOT_SERVING\n")
+
+
+def test_verify_prints_what_it_checked(bundle, capsys):
+    """Files, shapes, golden images."""
+    assert main(["verify", str(bundle)]) == 0
+    said = capsys.readouterr().out
+    for fact in ("linear, version 1", "sha256", "float32 [n, 8] to uint8 [n, 6, 5, 3]", "4 images reproduced"):
+        assert fact in said
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["sample", "2*3", "--grid", "g.png"], "one side of * must be an expression"),
+        (["sample", "direction(smile)", "--grid", "g.png"], "it has: less, more"),
+        (["sample", "--grid", "g.tiff"], ".png, .jpg, .jpeg, .webp, not .tiff"),
+        (["sample", "--grid", "missing/g.png"], "its folder does not exist"),
+        (["sample", "--latents", "missing/z.npy"], "its folder does not exist"),
+        (["sample", "--output", "/dev/null"], "can't make the folder"),
+        (["sample", "--truncation", "9", "--grid", "g.png"], "seeds.truncation is 9.0"),
+        (["interpolate", "1", "--output", "p.gif"], "at least 2"),
+        (["interpolate", "1", "2", "--output", "p.mp4"], ".gif or .webp, not .mp4"),
+        (["interpolate", "1", "2", "--frames", "2000000000", "--output", "p.gif"], "frame_count is 2000000000"),
+        (["arithmetic", "1 + x", "--output", "s.png"], "direction(x)"),
+        (["arithmetic", "1 + 2", "--output", "s"], "not nothing"),
+        (["verify", "nowhere"], "is no directory"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_1(run, tmp_path, monkeypatch, command, words):
+    """And nothing is left behind."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*command) if command[0] != "verify" else (main(command), "", None)
+    assert (code, out) == (1, "")
+    if err is not None:
+        assert err.startswith("dcgan: ")
+        assert err.count("\n") == 1
+        assert words in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["sample"], "--output DIR, --grid FILE or --latents FILE"),
+        (["sample", "1", "--seed", "3", "--grid", "g.png"], "--seed is for seeds"),
+        (["sample", "--seed", "-1", "--grid", "g.png"], "no whole number from 0"),
+        (["sample", "--count", "20000", "--grid", "g.png"], "too many for a grid"),
+        (["sample", "--see", "1", "--grid", "g.png"], "unrecognized arguments"),
+        (["interpolate", "1", "2", "--fps", "60", "--output", "p.gif"], "above 0 and at most 50"),
+        (["interpolate", "1", "2"], "--output"),
+        (["draw"], "invalid choice"),
+    ],
+)
+def test_wrong_usage_is_2_and_says_what_is_right(run, command, words):
+    """As argparse does."""
+    code, out, err = run(*command)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_without_a_server_the_line_says_how_to_start_one(run, tmp_path):
+    """Nothing is made, not even the folder's files."""
+    code, _, err = run("sample", "--output", tmp_path, target="localhost:9")
+    assert code == 1
+    assert "start one with `dcgan serve`" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_is_130_quiet_and_leaves_whole_files(server, tmp_path):
+    """In the middle of a million images."""
+    command = [sys.executable, "-m", "dcgan", "sample", "--count", "1000000", "--target", server.target]
+    flags = ["--output", tmp_path / "images", "--latents", tmp_path / "z.npy"]
+    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while len(list(tmp_path.glob("images/*.png"))) < 10:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, b"", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    for path in list((tmp_path / "images").iterdir())[:50]:
+        assert images.decode(path.read_bytes()).shape == (6, 5, 3)
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(server):
+    """`dcgan model | head -0`."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "dcgan", "model", "--target", server.target]
+    with subprocess.Popen(command, stdout=write, stderr=subprocess.PIPE) as process:
+        os.close(write)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (141, b"")
+
+
+def test_a_full_disk_is_one_line_and_keeps_nothing(server, tmp_path):
+    """A limit on the size of files stands for the disk, since both refuse the same write."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    command = [sys.executable, "-m", "dcgan", "sample", "--count", "1000", "--target", server.target]
+    ended = subprocess.run(
+        [*command, "--latents", tmp_path / "z.npy"], capture_output=True, text=True, preexec_fn=limit, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert "larger than files may be" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_large_images_take_no_more_memory_than_few(tmp_path):
+    """120 MB pass through a process that grows by less than a third of it."""
+    path = write_bundle(tmp_path / "large", height=64, width=64)
+
+    def peak_bytes(count, target):
+        code = (
+            "import resource, sys; from dcgan.cli import main\n"
+            "code = main(sys.argv[1:]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+        )
+        flags = ["sample", "--count", str(count), "--latents", str(tmp_path / "z.npy"), "--target", target]
+        ended = subprocess.run([sys.executable, "-c", code, *flags], capture_output=True, text=True, check=True)
+        unit = 1 if sys.platform == "darwin" else 1024
+        return unit * int(ended.stdout.split()[-1])
+
+    with serving_in_thread(path) as running:
+        assert peak_bytes(10_000, running.target) - peak_bytes(16, running.target) < 40_000_000
+
+
+def test_asking_loads_nothing_of_the_server(server):
+    """Pillow and pydantic neither, where no picture is drawn here."""
+    code = "import sys; from dcgan.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    command = [sys.executable, "-c", code, "model", "--target", server.target]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert not {"PIL", "pydantic", "onnxruntime", "torch", "onnx", "structlog"} & set(loaded)
+
+
+def test_the_command_is_there_as_a_module_and_tells_its_version():
+    """`python -m dcgan` and `dcgan` are the same."""
+    assert dcgan("--version").stdout == "dcgan 0.1.0\n"
+    shown = dcgan("--help").stdout
+    for command in ("serve", "verify", "health", "model", "sample", "interpolate", "arithmetic"):
+        assert command in shown
+    assert "--max-queued-rows" in dcgan("serve", "--help").stdout
