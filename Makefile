@@ -7,7 +7,7 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constr
 .PHONY: demo test test-system bench proto constraints clean
 
 demo: .venv/demo/ready  ## Starts a server on the bundled model, asks it for pictures, and says where they are.
-	PATH="$(CURDIR)/.venv/demo/bin:$$PATH" deploy/demo.sh demo
+	.venv/demo/bin/python deploy/demo.py demo
 
 test: .venv/test/ready  ## Lints, checks types and imports, and runs all tests that need Python alone.
 	.venv/test/bin/ruff check .

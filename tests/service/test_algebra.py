@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from strategies import expressions, priors, seeds, weights
 
 from dcgan import latents
 from dcgan.errors import ExpressionError
 from dcgan.latents import draw, evaluate, mean, mix, seed
+from strategies import expressions, priors, seeds, weights
 
 DIM = 12
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import vectors
 
 from dcgan.latents import Path, draw, mixed
+from strategies import vectors
 
 DIM = 6
 curves = st.sampled_from(["linear", "spherical"])

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
-from strategies import priors, words64
 
 from dcgan import latents
 from dcgan.latents import draw
 from dcgan.latents.seeds import inverse_normal_cdf, philox
+from strategies import priors, words64
 
 ONES, PI = 0xFFFFFFFF, (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
 VECTORS = Path(__file__).parents[2] / "proto/vectors"
