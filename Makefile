@@ -20,7 +20,7 @@ test-system: .venv/test/ready  ## Runs the tests that need programs from outside
 	.venv/test/bin/python -m pytest -m system
 
 bench: .venv/test/ready  ## Measures the server beside raw onnxruntime, on the bundled model.
-	.venv/test/bin/python -m benchmarks.serving
+	.venv/test/bin/python tests/benchmarks/serving.py
 
 proto: .venv/test/ready  ## Generates the stubs after a change of the proto.
 	.venv/test/bin/python proto/generate.py service
