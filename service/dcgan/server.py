@@ -7,9 +7,7 @@ If a device thread dies the process says NOT_SERVING and ends with an error, so 
 """
 
 import asyncio
-import logging
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -23,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
 
 from dcgan import bundle as bundles
+from dcgan import logs
 from dcgan.config import Settings
 from dcgan.errors import DeviceError, SettingsError
 from dcgan.generator import Generator
@@ -44,7 +43,7 @@ def run(settings: Settings) -> None:
     Raises:
         BundleError, DeviceError, SettingsError: it can't start, or the device is lost.
     """
-    _configure_logging(settings.log_level)
+    logs.configure(settings.log_level)
     asyncio.run(_main(settings))
 
 
@@ -202,20 +201,3 @@ def _metrics_registry() -> CollectorRegistry:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     return registry
-
-
-def _configure_logging(level: str) -> None:
-    """Logs to standard error: lines for people on a terminal, JSON otherwise."""
-    terminal = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if terminal else [structlog.processors.dict_tracebacks]),
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
