@@ -142,18 +142,14 @@ class Retryable(DcganError):
 
 
 class Overloaded(Retryable):
-    """The queue has no room for the rows of this call; nothing of it was started."""
+    """The queue has no room for the rows of this call, or no time before its deadline; nothing of it was started."""
 
     code = "RESOURCE_EXHAUSTED"
     reason = "OVERLOADED"
 
-    def __init__(self, queued_rows: int, limit: int, retry_after_s: float) -> None:
-        super().__init__(
-            f"{queued_rows} images wait already, of at most {limit}; try again in {retry_after_s:.3f} s",
-            queued_rows=queued_rows,
-            limit=limit,
-            retry_after_s=f"{retry_after_s:.3f}",
-        )
+    def __init__(self, why: str, retry_after_s: float) -> None:
+        wait_s = min(60.0, max(0.01, retry_after_s))
+        super().__init__(f"{why}; try again in {wait_s:.3f} s", retry_after_s=f"{wait_s:.3f}")
 
 
 class DeadlineExceeded(DcganError):

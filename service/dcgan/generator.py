@@ -7,6 +7,7 @@ A GPU session is called by one thread; its batches are padded to powers of two, 
 
 import importlib.metadata
 import os
+import time
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -33,6 +34,7 @@ class Generator:
         provider: the execution provider that runs, for example "CPUExecutionProvider".
         threads: how many threads should call `run` at once.
         largest_batch: rows that one run should have at most.
+        rows_per_s: images a second of one thread in batches of that size, as measured at the start.
         golden_exact: whether the golden images came out byte for byte; if not, they were within tolerance.
     """
 
@@ -45,6 +47,7 @@ class Generator:
         self.largest_batch = _LARGEST_BATCH.get(self.provider, 64)
         self.golden_exact = self._reproduces_golden(bundle)
         self._warm_up(bundle.manifest.latent.dim)
+        self.rows_per_s = self._measured(bundle.manifest.latent.dim)
 
     def run(self, latents: Floats32) -> Images:
         """Draws one image for each latent.
@@ -83,6 +86,12 @@ class Generator:
         while batch >= 1:
             self.run(np.zeros((batch, dim), np.float32))
             batch //= 2
+
+    def _measured(self, dim: int) -> float:
+        latents = np.zeros((self.largest_batch, dim), np.float32)
+        begun = time.monotonic()
+        self.run(latents)
+        return self.largest_batch / max(time.monotonic() - begun, 1e-9)
 
 
 def usable_cores() -> int:

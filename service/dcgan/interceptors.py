@@ -6,6 +6,7 @@ the log under the request id.
 """
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -70,7 +71,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _answering(self, behaviour: _Unary, method: str, message_class: type[Message]) -> Any:
         async def answer(data: bytes, context: Context) -> Message:
-            call = _Call(self._metrics, method, context)
+            call = _Call(self._metrics, method, context, self._default_deadline_s)
             try:
                 with call:
                     async with asyncio.timeout(None if _has_deadline(context) else self._default_deadline_s):
@@ -83,7 +84,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _streaming(self, behaviour: _Stream, method: str, message_class: type[Message]) -> Any:
         async def stream(data: bytes, context: Context) -> AsyncGenerator[Message, None]:
-            call = _Call(self._metrics, method, context)
+            call = _Call(self._metrics, method, context, default_deadline_s=math.inf)
             try:
                 with call:
                     async with aclosing(behaviour(_parsed(data, message_class), context)) as answers:
@@ -98,11 +99,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 class _Call:
     """One call from its arrival to its end, counted and logged once, however it ends, before its caller hears of it."""
 
-    def __init__(self, metrics: Metrics, method: str, context: Context) -> None:
+    def __init__(self, metrics: Metrics, method: str, context: Context, default_deadline_s: float) -> None:
         self._metrics, self._method, self._context = metrics, method, context
-        self._record = CallRecord(_request_id(context))
-        self._error: DcganError | None = None
         self._started = time.monotonic()
+        left_s = context.time_remaining() if _has_deadline(context) else default_deadline_s
+        self._record = CallRecord(_request_id(context), self._started + left_s)
+        self._error: DcganError | None = None
 
     def __enter__(self) -> None:
         self._metrics.requests_in_progress.labels(self._method).inc()

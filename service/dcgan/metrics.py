@@ -4,6 +4,7 @@ The registry is passed in, so that tests and several servers in one process don'
 What one call cost is gathered in a `CallRecord`, for its log line.
 """
 
+import math
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
@@ -16,9 +17,10 @@ _POWERS_OF_TWO: Final = tuple(float(1 << power) for power in range(11))
 
 @dataclass(slots=True)
 class CallRecord:
-    """What one call asked for and where its time went; the servicer fills it in, the interceptor logs it."""
+    """What one call has time for, asked for and cost; the servicer fills it in, the interceptor logs it."""
 
     request_id: str
+    deadline: float = math.inf  # on the monotonic clock
     image_count: int = 0
     queue_s: float = 0.0
     device_s: float = 0.0

@@ -13,7 +13,7 @@ from dcgan import latents, requests
 from dcgan.answers import Answers, description, latent_batch
 from dcgan.batcher import Drawn, Rows, ValueRows
 from dcgan.errors import Draining
-from dcgan.metrics import Metrics
+from dcgan.metrics import Metrics, current_call
 from dcgan.registry import Model, Registry
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
@@ -43,7 +43,7 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
         model = self._registry.current(request.version)
         want = requests.sampling(request, model)
         rows = await self._rows(want.source, model)
-        drawn = await model.batcher.submit(rows)
+        drawn = await _drawn(model, rows)
         return pb.SampleResponse(
             identity=model.identity,
             images=await self._answers.image_batch(drawn, want.format),
@@ -60,7 +60,7 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
         rows = await self._rows(want.source, model)
 
         async def draw(start: int, stop: int) -> Drawn:
-            return await model.batcher.submit(rows.part(start, stop))
+            return await _drawn(model, rows.part(start, stop), admitted=start > 0)
 
         async with aclosing(self._chunks(draw, 0, rows.count, model.chunk_images, want.first_index)) as chunks:
             async for start, drawn in chunks:
@@ -82,7 +82,7 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
         path = latents.Path(points, want.frame_count, want.curve, want.closed, want.easing)
 
         async def draw(start: int, stop: int) -> Drawn:
-            return await model.batcher.submit(ValueRows(path.frames(start, stop - start)))
+            return await _drawn(model, ValueRows(path.frames(start, stop - start)), admitted=start > want.first_frame)
 
         async with aclosing(self._chunks(draw, want.first_frame, want.frame_count, model.chunk_images, 0)) as chunks:
             async for start, drawn in chunks:
@@ -108,7 +108,8 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
         first = True  # message; a sheet is small, so it is finished rather than cut while draining
         for part, rows in parts:
             for start in range(0, len(rows), model.chunk_images):
-                drawn = await model.batcher.submit(ValueRows(rows[start : start + model.chunk_images]))
+                chunk = ValueRows(rows[start : start + model.chunk_images])
+                drawn = await _drawn(model, chunk, admitted=not first)
                 yield pb.ArithmeticResponse(
                     identity=model.identity if first else None,
                     part=part,
@@ -158,6 +159,10 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
             for future in ahead:
                 future.cancel()
             await asyncio.gather(*ahead, return_exceptions=True)
+
+
+async def _drawn(model: Model, rows: Rows, *, admitted: bool = False) -> Drawn:
+    return await model.batcher.submit(rows, current_call.get().deadline, admitted=admitted)
 
 
 def _neighbours(result: latents.Floats32, want: requests.Sums, model: Model) -> latents.Floats32:

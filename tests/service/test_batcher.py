@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dcgan.batcher import Batcher, SeedRows, ValueRows
-from dcgan.errors import Overloaded
+from dcgan.errors import DeadlineExceeded, Overloaded
 from dcgan.latents import draw
 from dcgan.metrics import Metrics
 
@@ -24,10 +25,11 @@ class Device:
     """
 
     def __init__(self, threads: int = 1, largest_batch: int = 16) -> None:
-        self.threads, self.largest_batch = threads, largest_batch
+        self.threads, self.largest_batch, self.rows_per_s = threads, largest_batch, 1e4
         self.batches: list[int] = []
         self.started, self.go = threading.Semaphore(0), threading.Semaphore(1 << 20)
         self.error: BaseException | None = None
+        self.most_rows = 1 << 20
 
     def hold(self) -> None:
         """Makes every later run wait until `go` is released."""
@@ -40,6 +42,8 @@ class Device:
         self.go.acquire()
         if self.error is not None:
             raise self.error
+        if len(latents) > self.most_rows:
+            raise RuntimeError("Failed to allocate memory for requested buffer")
         return np.round(latents[:, 0]).astype(np.uint8)[:, None, None, None]
 
     async def begun(self) -> None:
@@ -190,6 +194,79 @@ async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back():
         assert refusal.value.retry_after_s is not None
         device.go.release(100)
         assert [len(pixels(answer)) for answer in await asyncio.gather(*waiting)] == [1, 10, 10]
+
+
+async def test_what_can_t_be_done_in_time_is_refused_at_once():
+    """By the measured pace, behind what waits; where time is enough, or nobody waits, it is taken."""
+    device = Device()  # 10,000 rows a second
+    device.hold()
+    async with batching(device, max_queued_rows=100_000) as batcher:
+        now = time.monotonic()
+        first = asyncio.create_task(batcher.submit(rows(1), now + 100))
+        await device.begun()
+        waiting = asyncio.create_task(batcher.submit(rows(*[2] * 10_000), now + 100))  # a second's work
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="would take 2") as refusal:
+            await batcher.submit(rows(*[3] * 10_000), time.monotonic() + 1.5)
+        assert 0.3 < refusal.value.retry_after_s < 0.7
+        taken = [
+            asyncio.create_task(batcher.submit(rows(*[4] * 10_000), time.monotonic() + 100)),
+            asyncio.create_task(batcher.submit(rows(5), time.monotonic() + 0.5)),  # goes by turns: soon done
+        ]
+        await asyncio.sleep(0)
+        device.go.release(1 << 20)
+        await asyncio.gather(first, waiting, *taken)
+
+
+async def test_rows_whose_time_is_up_never_run():
+    """They were admitted, but the device was slower than it had been."""
+    device = Device()
+    device.hold()
+    async with batching(device) as batcher:
+        first = asyncio.create_task(batcher.submit(rows(1)))
+        await device.begun()
+        late = asyncio.create_task(batcher.submit(rows(*[2] * 10), time.monotonic() + 0.05))
+        stayer = asyncio.create_task(batcher.submit(rows(3), time.monotonic() + 100))
+        await asyncio.sleep(0.06)
+        device.go.release(1 << 20)
+        with pytest.raises(DeadlineExceeded):
+            await late
+        await asyncio.gather(first, stayer)
+    assert sum(device.batches) == 2
+
+
+async def test_a_batch_too_large_for_memory_is_tried_once_in_halves():
+    """Every row still reaches its own caller; other failures are not tried again."""
+    device = Device()
+    device.hold()
+    async with batching(device) as batcher:
+        first = asyncio.create_task(batcher.submit(rows(0)))
+        await device.begun()
+        tasks = [asyncio.create_task(batcher.submit(rows(*range(at, at + 5)))) for at in (10, 20, 30)]
+        await asyncio.sleep(0)
+        device.most_rows = 8
+        device.go.release(1 << 20)
+        await first
+        assert [pixels(await task) for task in tasks] == [list(range(at, at + 5)) for at in (10, 20, 30)]
+        assert device.batches == [1, 15, 7, 8]
+        device.most_rows = 1
+        with pytest.raises(RuntimeError, match="Failed to allocate"):
+            await batcher.submit(rows(*range(8)))
+
+
+async def test_a_stream_that_has_begun_is_not_refused():
+    """Its later chunks are taken even where a new call finds no room."""
+    device = Device()
+    device.hold()
+    async with batching(device, max_queued_rows=10) as batcher:
+        tasks = [asyncio.create_task(batcher.submit(rows(1)))]
+        await device.begun()
+        tasks.append(asyncio.create_task(batcher.submit(rows(*[2] * 10))))
+        await asyncio.sleep(0)
+        tasks.append(asyncio.create_task(batcher.submit(rows(3, 4), admitted=True)))
+        await asyncio.sleep(0)
+        device.go.release(1 << 20)
+        assert pixels((await asyncio.gather(*tasks))[2]) == [3, 4]
 
 
 async def test_an_empty_queue_takes_a_run_larger_than_the_queue():

@@ -3,10 +3,15 @@
 Callers submit runs of rows. Each device thread, when idle, takes its share of what waits (waiting rows over idle
 threads, up to the largest batch), draws their latents, runs the generator, and gives every caller its images.
 There is no timer: while a batch runs the next one gathers. Every waiting run gets an equal part of a batch in turn,
-so one image never waits behind ten thousand. A caller that leaves takes its waiting rows along and nobody else's.
+so one image never waits behind ten thousand.
+
+A run that can't be done by its deadline is refused at once, by the measured pace, and one whose time has run out
+while it waited is dropped before it starts. A caller that leaves takes its waiting rows along and nobody else's.
+A batch that fails fails its own rows alone; where memory was the cause its halves are tried once.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -17,46 +22,18 @@ from typing import Final, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dcgan.errors import Overloaded
-from dcgan.latents import NO_TRUNCATION, Floats32, Prior, draw
+from dcgan.batcher.pace import Pace
+from dcgan.batcher.rows import Rows, SeedRows, ValueRows, latents_of
+from dcgan.errors import DeadlineExceeded, Overloaded
+from dcgan.latents import Floats32, Prior
 from dcgan.metrics import Metrics
+
+__all__ = ["Batcher", "Drawn", "Images", "Rows", "Runner", "SeedRows", "ValueRows"]
 
 Images: TypeAlias = NDArray[np.uint8]
 
-_RATE_MEMORY: Final = 0.9  # weight of the past in the measured rate, per batch
-
-
-@dataclass(frozen=True, slots=True)
-class SeedRows:
-    """Rows named by a seed and successive indices from `first_index`; truncation is inf where there is none."""
-
-    seed: int
-    first_index: int
-    count: int
-    truncation: float = NO_TRUNCATION
-
-    def part(self, start: int, stop: int) -> "SeedRows":
-        """Takes rows start to stop - 1."""
-        return SeedRows(self.seed, self.first_index + start, stop - start, self.truncation)
-
-
-@dataclass(frozen=True, slots=True)
-class ValueRows:
-    """Rows given by their values: latents float32 (n, dim)."""
-
-    latents: Floats32
-
-    @property
-    def count(self) -> int:
-        """Number of rows."""
-        return len(self.latents)
-
-    def part(self, start: int, stop: int) -> "ValueRows":
-        """Takes rows start to stop - 1."""
-        return ValueRows(self.latents[start:stop])
-
-
-Rows: TypeAlias = SeedRows | ValueRows
+_MAX_QUEUED_BYTES: Final = 256 << 20  # of images that callers wait for
+_OUT_OF_MEMORY: Final = ("bad_alloc", "allocate memory", "out of memory", "failed to allocate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +47,11 @@ class Drawn:
 
 
 class Runner(Protocol):
-    """What a batcher needs of a generator; `threads` may call `run` at once."""
+    """What a batcher needs of a generator; `threads` may call `run` at once, each making `rows_per_s`."""
 
     threads: int
     largest_batch: int
+    rows_per_s: float
 
     def run(self, latents: Floats32) -> Images:
         """Draws uint8 images (n, height, width, channels) for float32 latents (n, dim)."""
@@ -84,6 +62,7 @@ class _Run:
     """The rows of one caller, and what is there of its answer."""
 
     rows: Rows
+    deadline: float  # monotonic; inf for none
     answer: asyncio.Future[Drawn]
     images: Images
     latents: Floats32
@@ -108,7 +87,7 @@ class Batcher:
         runner: the generator.
         dim, prior: of its latents.
         shape: height, width, channels of its images.
-        max_queued_rows: rows that may wait; a submission beyond them is refused.
+        max_queued_rows: rows that may wait, as far as their images stay under 256 MiB.
         metrics: what to count in.
         on_death: called from the thread if a device thread ends by an error that is no batch's own.
     """
@@ -125,13 +104,15 @@ class Batcher:
         on_death: Callable[[BaseException], None],
     ) -> None:
         self._runner, self._dim, self._prior, self._shape = runner, dim, prior, shape
-        self._max_queued_rows = max_queued_rows
+        self._max_queued_rows = min(max_queued_rows, max(1, _MAX_QUEUED_BYTES // math.prod(shape)))
         self._metrics, self._on_death = metrics, on_death
+        self._queue_seconds = metrics.stage_seconds.labels("queue")
+        self._device_seconds = metrics.stage_seconds.labels("device")
+        self._pace = Pace(runner.rows_per_s, runner.threads, runner.largest_batch)
         self._queue: deque[_Run] = deque()
         self._waiting_rows = 0
         self._idle = 0
         self._closed = False
-        self._rate = 0.0  # rows per second of one thread, measured
         self._changed = threading.Condition()
         self._threads = [
             threading.Thread(target=self._serve, name=f"device-{number}", daemon=True)
@@ -151,22 +132,27 @@ class Batcher:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
-    async def submit(self, rows: Rows) -> Drawn:
-        """Waits for the images of some rows.
+    async def submit(self, rows: Rows, deadline: float = math.inf, *, admitted: bool = False) -> Drawn:
+        """Waits for the images of some rows, until `deadline` on the monotonic clock.
+
+        Rows that continue a stream are `admitted` already: a stream that has begun isn't refused half-way, and it
+        bounds itself by the few chunks that it keeps ahead of its reader.
 
         Raises:
-            Overloaded: too many rows wait already; says when to come back.
+            Overloaded: too many rows wait, or so many that the deadline can't be met; says when to come back.
+            DeadlineExceeded: time ran out while the rows waited; none of them ran after it.
             Exception: whatever the device raised for a batch with one of these rows.
         """
-        shape = (rows.count, *self._shape)
         run = _Run(
             rows,
+            deadline,
             self._loop.create_future(),
-            np.empty(shape, np.uint8),
+            np.empty((rows.count, *self._shape), np.uint8),
             np.empty((rows.count, self._dim), np.float32),
         )
         with self._changed:
-            self._admit(rows.count)
+            if not admitted:
+                self._admit(run)
             self._queue.append(run)
             self._set_waiting(self._waiting_rows + rows.count)
             self._changed.notify(min(rows.count, len(self._threads)))
@@ -176,12 +162,20 @@ class Batcher:
             self._drop(run)
             raise
 
-    def _admit(self, count: int) -> None:
-        """Refuses rows that find no room. An empty queue takes any number, so that no request is refused for ever."""
-        if self._waiting_rows and self._waiting_rows + count > self._max_queued_rows:
-            rate = self._rate * len(self._threads)
-            wait_s = self._waiting_rows / rate if rate else 1.0
-            raise Overloaded(self._waiting_rows, self._max_queued_rows, min(60.0, max(0.01, wait_s)))
+    def _admit(self, run: _Run) -> None:
+        """Refuses rows that find no room or can't be done in time. What finds nobody waiting is always tried."""
+        if not self._waiting_rows:
+            return
+        count, waiting = run.rows.count, self._waiting_rows
+        if waiting + count > self._max_queued_rows:
+            retry_after_s = self._pace.seconds_for(waiting + count - self._max_queued_rows)
+            raise Overloaded(f"{waiting} images wait already, of at most {self._max_queued_rows}", retry_after_s)
+        left_s = run.deadline - run.submitted
+        if self._pace.seconds_for(waiting + count) > left_s:  # the cheap bound first
+            needed_s = self._pace.seconds_until_done(count, (other.waiting for other in self._queue))
+            if needed_s > left_s:
+                why = f"{count} images would take {needed_s:.3f} s behind those that wait, and {left_s:.3f} s are left"
+                raise Overloaded(why, needed_s - left_s)
 
     def _drop(self, run: _Run) -> None:
         with self._changed:
@@ -200,7 +194,8 @@ class Batcher:
     def _serve(self) -> None:
         try:
             while (batch := self._next_batch()) is not None:
-                self._run(batch)
+                if batch:
+                    self._run(batch)
         except BaseException as error:
             self._on_death(error)
             raise
@@ -220,31 +215,44 @@ class Batcher:
         """Fills a batch by turns: each waiting run gives its part of the room left, then goes to the back."""
         batch: list[_Part] = []
         now = time.monotonic()
+        waiting = self._waiting_rows
         taken = 0
         while taken < room and self._queue:
             run = self._queue.popleft()
+            if now + self._pace.seconds_for(run.waiting) > run.deadline:
+                waiting -= run.waiting
+                run.taken = run.rows.count
+                self._loop.call_soon_threadsafe(_expire, run)
+                continue
             count = min(run.waiting, max(1, (room - taken) // (len(self._queue) + 1)))
             if run.taken == 0:
                 run.queue_s = now - run.submitted
-                self._metrics.stage_seconds.labels("queue").observe(run.queue_s)
+                self._queue_seconds.observe(run.queue_s)
             batch.append((run, run.taken, run.taken + count))
             run.taken += count
             taken += count
             if run.waiting:
                 self._queue.append(run)
-        self._set_waiting(self._waiting_rows - taken)
+        self._set_waiting(waiting - taken)
         return batch
 
-    def _run(self, batch: list[_Part]) -> None:
+    def _run(self, batch: list[_Part], retry: bool = True) -> None:
         started = time.monotonic()
         try:
-            latents = self._latents(batch)
+            latents = latents_of([run.rows.part(start, stop) for run, start, stop in batch], self._dim, self._prior)
             images = self._runner.run(latents)
         except Exception as error:  # the batch's callers get it, whatever the device raises; the thread goes on
-            self._loop.call_soon_threadsafe(_fail, batch, error)
+            if retry and len(latents) > 1 and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+                for half in _halves(batch):
+                    self._run(half, retry=False)
+            else:
+                self._loop.call_soon_threadsafe(_fail, batch, error)
             return
         seconds = time.monotonic() - started
-        self._count(len(latents), seconds)
+        self._metrics.batch_rows.observe(len(latents))
+        self._metrics.images.inc(len(latents))
+        self._device_seconds.observe(seconds)
+        self._pace.observe(len(latents), seconds)
         row = 0
         for run, start, stop in batch:
             run.images[start:stop] = images[row : row + stop - start]
@@ -252,46 +260,21 @@ class Batcher:
             row += stop - start
         self._loop.call_soon_threadsafe(_finish, batch, seconds)
 
-    def _latents(self, batch: list[_Part]) -> Floats32:
-        """Draws or copies the latents of a batch: float32 (n, dim); all named ones in one go."""
-        latents = np.empty((sum(stop - start for _, start, stop in batch), self._dim), np.float32)
-        named: list[tuple[slice, SeedRows]] = []
-        row = 0
-        for run, start, stop in batch:
-            where = slice(row, row := row + stop - start)
-            part = run.rows.part(start, stop)
-            if isinstance(part, SeedRows):
-                named.append((where, part))
-            else:
-                latents[where] = part.latents
-        if named:
-            drawn = _draw([part for _, part in named], self._dim, self._prior)
-            row = 0
-            for where, part in named:
-                latents[where] = drawn[row : row + part.count]
-                row += part.count
-        return latents
 
-    def _count(self, rows: int, seconds: float) -> None:
-        self._metrics.batch_rows.observe(rows)
-        self._metrics.images.inc(rows)
-        self._metrics.stage_seconds.labels("device").observe(seconds)
-        rate = rows / max(seconds, 1e-9)
-        with self._changed:
-            self._rate = rate if not self._rate else _RATE_MEMORY * self._rate + (1.0 - _RATE_MEMORY) * rate
-
-
-def _draw(parts: list[SeedRows], dim: int, prior: Prior) -> Floats32:
-    counts = [part.count for part in parts]
-    indices = np.concatenate([np.uint64(part.first_index) + np.arange(part.count, dtype=np.uint64) for part in parts])
-    truncated = any(part.truncation != NO_TRUNCATION for part in parts)
-    return draw(
-        np.repeat(np.array([part.seed for part in parts], np.uint64), counts),
-        indices,
-        dim,
-        prior,
-        truncations=np.repeat([part.truncation for part in parts], counts) if truncated else None,
-    )
+def _halves(batch: list[_Part]) -> tuple[list[_Part], list[_Part]]:
+    """Cuts a batch in two by rows, through the middle of a run if need be."""
+    middle = sum(stop - start for _, start, stop in batch) // 2
+    first: list[_Part] = []
+    second: list[_Part] = []
+    row = 0
+    for run, start, stop in batch:
+        cut = min(stop, max(start, start + middle - row))
+        if start < cut:
+            first.append((run, start, cut))
+        if cut < stop:
+            second.append((run, cut, stop))
+        row += stop - start
+    return first, second
 
 
 # What follows runs in the event loop.
@@ -309,3 +292,8 @@ def _fail(batch: list[_Part], error: Exception) -> None:
     for run, _, _ in batch:
         if not run.answer.done():
             run.answer.set_exception(error)
+
+
+def _expire(run: _Run) -> None:
+    if not run.answer.done():
+        run.answer.set_exception(DeadlineExceeded("the deadline would have passed before the images were drawn"))
