@@ -15,6 +15,7 @@ from PIL import Image
 from dcgan import images
 from dcgan.errors import OutputError
 from dcgan.images import Format, Pixels, SheetTerm
+from dcgan.images.encoders import by_pillow, encoder_of
 
 CHANNELS = st.sampled_from([1, 3])
 
@@ -31,6 +32,24 @@ def pictures(draw: st.DrawFn, count: int | None = None) -> Pixels:
 def test_png_keeps_every_pixel(picture: Pixels) -> None:
     """Grey stays grey and colour stays colour."""
     np.testing.assert_array_equal(images.decode(images.encode(picture, "png")), picture)
+
+
+@given(pictures())
+def test_a_server_s_png_holds_the_pixels_of_a_client_s(picture: Pixels) -> None:
+    """OpenCV's and Pillow's files differ; what they show doesn't."""
+    fast, slow = encoder_of("png")(picture), by_pillow(picture, "png")
+    np.testing.assert_array_equal(images.decode(fast), images.decode(slow))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_server_s_jpeg_is_as_good_as_a_client_s(channels: int) -> None:
+    """Simplejpeg's and Pillow's have the same quality, so the same distance from the picture."""
+    picture = np.random.default_rng(0).integers(60, 200, (48, 40, channels)).astype(np.uint8)
+    off = [
+        np.abs(images.decode(data).astype(int) - picture).mean()
+        for data in (encoder_of("jpeg")(picture), by_pillow(picture, "jpeg"))
+    ]
+    assert off[0] == pytest.approx(off[1], rel=0.02)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

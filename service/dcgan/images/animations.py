@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
 from dcgan.errors import OutputError
-from dcgan.images.codecs import Pixels, to_pillow
+from dcgan.images.codecs import to_pillow
+from dcgan.images.encoders import Pixels
 from dcgan.images.files import replacing
 
 MAX_FRAMES_PER_SECOND: Final = 50  # browsers slow down GIFs that ask for more

@@ -6,21 +6,17 @@ palette, alpha, turned by EXIF; and refuses everything else with ValueError, wha
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dcgan.errors import OutputError
+from dcgan.images.encoders import Format, Pixels, encoder_of, pillow_image
 
 if TYPE_CHECKING:
     from PIL import Image
 
-Pixels: TypeAlias = NDArray[np.uint8]
-Format: TypeAlias = Literal["png", "jpeg", "webp"]
-
 MAX_PIXELS: Final = 1 << 26  # 67 million, under the 89 million at which Pillow warns
-_LOSSY_QUALITY: Final = 90
 _READABLE: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # of GIF the first frame
 
 
@@ -29,14 +25,11 @@ def encode(image: Pixels, format: Format) -> bytes:  # noqa: A002 (what Pillow, 
 
     Raises ValueError for another shape or type, and for more pixels than the format can hold.
     """
-    file = io.BytesIO()
-    picture = to_pillow(image)
-    options = {} if format == "png" else {"quality": _LOSSY_QUALITY}
+    _check(image)
     try:
-        picture.save(file, format.upper(), **options)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{picture.width} x {picture.height} pixels are no {format}: {error}") from error
-    return file.getvalue()
+        return encoder_of(format)(image)
+    except Exception as error:  # each library has errors of its own for pictures that are too large for a format
+        raise ValueError(f"{image.shape[1]} x {image.shape[0]} pixels are no {format}: {error}") from error
 
 
 def format_of(path: str | Path) -> Format:
@@ -78,11 +71,8 @@ def decode(data: bytes, channels: Literal[1, 3] | None = None) -> Pixels:
 
 def to_pillow(image: Pixels) -> "Image.Image":
     """Makes a Pillow image, mode L or RGB, of uint8 (h, w, c); raises ValueError for another shape or type."""
-    from PIL import Image
-
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
-        raise ValueError(f"an image is uint8 of shape (h, w, 1) or (h, w, 3), not {image.dtype} {image.shape}")
-    return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    _check(image)
+    return pillow_image(image)
 
 
 def from_pillow(picture: "Image.Image", channels: Literal[1, 3] | None = None) -> Pixels:
@@ -100,3 +90,8 @@ def from_pillow(picture: "Image.Image", channels: Literal[1, 3] | None = None) -
     grey = channels == 1 or (channels is None and upright.mode in ("1", "L"))
     pixels = np.array(upright.convert("L" if grey else "RGB"))
     return pixels[:, :, None] if grey else pixels
+
+
+def _check(image: Pixels) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
+        raise ValueError(f"an image is uint8 of shape (h, w, 1) or (h, w, 3), not {image.dtype} {image.shape}")

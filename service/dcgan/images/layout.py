@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from dcgan.images.codecs import Pixels
+from dcgan.images.encoders import Pixels
 
 BACKGROUND: Final = 255
 

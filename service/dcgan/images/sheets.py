@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dcgan.images.codecs import Pixels, from_pillow, to_pillow
+from dcgan.images.codecs import from_pillow, to_pillow
+from dcgan.images.encoders import Pixels
 from dcgan.images.layout import enlarged_to
 
 if TYPE_CHECKING:
