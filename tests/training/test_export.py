@@ -150,3 +150,21 @@ def test_a_changed_bundle_is_refused(tmp_path: Path, run: Path) -> None:
     card.write_text(card.read_text().replace("seed | 1", "seed | 2"))
     with pytest.raises(BundleError, match=r"MODEL_CARD.md"):
         bundle.load(tmp_path / "x")
+
+
+def test_random_weights_make_a_bundle_of_any_shape(tmp_path: Path) -> None:
+    """For measuring: colour at 32 pixels, its golden images exact, and its manifest says that nothing was trained."""
+    command = ["export", "--random", "--size", "32", "--channels", "3", "--width", "4", "--output", str(tmp_path / "b")]
+    assert main(command) == 0
+    made = bundle.load(tmp_path / "b")
+    assert Generator(made, "cpu").golden_exact
+    assert (made.manifest.image.width, made.manifest.image.channels) == (32, 3)
+    assert (made.manifest.training.images_seen, made.manifest.training.dataset) == (0, "none")
+    assert len(np.unique(made.golden_images)) > 20
+
+
+def test_an_export_of_nothing_is_wrong_usage(tmp_path: Path) -> None:
+    """Neither a run nor --random."""
+    with pytest.raises(SystemExit) as usage:
+        main(["export", "--output", str(tmp_path / "b")])
+    assert usage.value.code == 2

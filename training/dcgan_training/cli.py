@@ -64,18 +64,31 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from dcgan_training.export import Labels, export
+    from dcgan_training.export import Labels, export, export_random
 
     labels = Labels(
         name=options.name, version=options.version, licence=options.licence, attribution=options.attribution
     )
-    manifest = export(options.run, options.output, labels)
+    if options.random:
+        manifest = export_random(_random_settings(options), options.output, labels)
+    elif options.run is None:
+        options.usage_error("name the RUN to export, or say --random")
+    else:
+        manifest = export(options.run, options.output, labels)
     apart = max(parity.max_levels for parity in manifest.parity)
     _say(
         f"{options.output}: {manifest.name} {manifest.version} after {manifest.training.images_seen:,} images; "
         f"torch and onnxruntime differ by at most {apart} of 255 levels; next: dcgan serve --model {options.output}"
     )
     return 0
+
+
+def _random_settings(options: argparse.Namespace) -> Settings:
+    """Gives the settings of a run that never was: no data, and only the shape that was asked for."""
+    facts = {"data": "none", "data_digest": "0" * 64, "data_count": 0, "seed": options.seed}
+    shape = {"size": options.size, "channels": options.channels}
+    width = {} if options.width is None else {"width": options.width}
+    return Settings.of(recipes.named(options.recipe), **facts, **shape, **width)
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -138,12 +151,20 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.description = "Writes the newest checkpoint of a run as a model bundle, checked by the code that serves it."
     parser.set_defaults(command=_export)
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="directory of the run")
+    add("run", type=Path, nargs="?", metavar="RUN", help="directory of the run")
     add("--output", type=Path, required=True, metavar="DIR", help="directory of the bundle; must not exist")
     add("--name", metavar="TEXT", help="name of the model; letters, digits, . _ - (default: the output directory's)")
     add("--version", metavar="TEXT", help="version of the model; likewise (default: from the hash of the generator)")
     add("--licence", metavar="TEXT", help="licence of the weights (default: that of a known data set, or not stated)")
     add("--attribution", metavar="TEXT", help="credit to pass on (default: that of a known data set, or none)")
+    parser.set_defaults(usage_error=parser.error)
+    add = parser.add_argument_group("without a run").add_argument
+    add("--random", action="store_true", help="untrained weights, to measure a server with")
+    add("--recipe", default=recipes.DEFAULT.name, metavar="NAME", help=f"one of {_names()}")
+    add("--size", type=int, choices=SIZES, default=64, metavar="PX", help=f"{_sizes()} (default: 64)")
+    add("--channels", type=int, choices=(1, 3), default=3, help="1 grey, 3 colour (default: 3)")
+    add("--width", type=_whole(1, 256), metavar="N", help="1 to 256 (default: the recipe's)")
+    add("--seed", type=_whole(0, _MAX_SEED), default=0, metavar="N", help="of the weights (default: 0)")
 
 
 def _add_fetch(parser: argparse.ArgumentParser) -> None:

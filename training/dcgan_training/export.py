@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 import safetensors.numpy
+import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -23,7 +24,7 @@ from dcgan_training.card import model_card
 from dcgan_training.config import Settings
 from dcgan_training.errors import RunError
 from dcgan_training.graph import OPSET, to_onnx
-from dcgan_training.networks import Generator
+from dcgan_training.networks import Generator, initialize
 
 PARITY_BATCH_SIZES: Final = (1, 2, 7, 64)
 _PARITY_LIMIT: Final = Tolerance(max_levels=1, mean_levels=0.01)  # roundings that fall the other way, and no more
@@ -64,9 +65,25 @@ def export(directory: Path, output: Path, labels: Labels) -> Manifest:
         OutputError: `output` exists or can't be written.
         SettingsError: the name or the version has characters that none may have.
     """
+    settings, images_seen, source = _load(directory)
+    return _export(settings, images_seen, source, output, labels)
+
+
+def export_random(settings: Settings, output: Path, labels: Labels) -> Manifest:
+    """Writes a bundle of weights as they are before training, which runs as fast as a trained one.
+
+    Args:
+        settings: of the run that it would have been; `seed` draws the weights.
+        output, labels: and errors raised, as for `export`.
+    """
+    source = Generator(settings.size, settings.channels, settings.width, settings.latent_dim)
+    initialize(source, torch.Generator().manual_seed(settings.seed))
+    return _export(settings, 0, average.calibrated(source, settings), output, labels)
+
+
+def _export(settings: Settings, images_seen: int, source: Generator, output: Path, labels: Labels) -> Manifest:
     if output.exists():
         raise OutputError(f"{output} exists; name a directory that doesn't")
-    settings, images_seen, source = _load(directory)
     graph = to_onnx(source)
     try:
         draft = _manifest(settings, images_seen, graph, labels, output)
