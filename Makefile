@@ -19,15 +19,15 @@ test: .venv/test/ready  ## Lints, checks types and imports, and runs all tests t
 test-system: .venv/test/ready  ## Runs the tests that need programs from outside; what can't be had is skipped by name.
 	.venv/test/bin/python -m pytest -m system
 
-bench: .venv/test/ready  ## Measures the server beside raw onnxruntime, on the bundled model.
-	.venv/test/bin/python tests/benchmarks/serving.py
+bench: .venv/bench/ready  ## Measures the server beside raw onnxruntime, on the bundled model; needs h2load.
+	.venv/bench/bin/python tests/benchmarks/serving.py
 
 proto: .venv/test/ready  ## Generates the stubs after a change of the proto.
 	.venv/test/bin/python proto/generate.py service
 
 constraints:  ## Renews constraints.txt from the newest versions that pyproject.toml allows.
 	$(PYTHON) -m venv --clear .venv/constraints
-	.venv/constraints/bin/python -m pip install --quiet --editable '.[cpu,training,test]'
+	.venv/constraints/bin/python -m pip install --quiet --editable '.[dev]'
 	.venv/constraints/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
 
 clean:  ## Removes environments, caches and the demo's pictures.
@@ -36,6 +36,11 @@ clean:  ## Removes environments, caches and the demo's pictures.
 .venv/demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv/demo
 	.venv/demo/$(INSTALL) '.[cpu]'
+	touch $@
+
+.venv/bench/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv/bench
+	.venv/bench/$(INSTALL) '.[cpu,bench]'
 	touch $@
 
 .venv/test/ready: pyproject.toml constraints.txt
