@@ -35,7 +35,7 @@ class Answers:
     def __init__(self, metrics: Metrics) -> None:
         self._encode_seconds = metrics.stage_seconds.labels("encode")
         self._cores = usable_cores()
-        self.pool = ThreadPoolExecutor(self._cores, thread_name_prefix="encode")
+        self._pool = ThreadPoolExecutor(self._cores, thread_name_prefix="encode")
 
     async def image_batch(self, drawn: Drawn, image_format: Format) -> pb.ImageBatch:
         """Encodes images, uint8 (n, height, width, channels), and counts what they cost for the call's log line."""
@@ -60,7 +60,7 @@ class Answers:
         loop = asyncio.get_running_loop()
         parts = np.array_split(images, min(len(images), self._cores))
         encoded = await asyncio.gather(
-            *(loop.run_in_executor(self.pool, _encode_all, part, image_format) for part in parts)
+            *(loop.run_in_executor(self._pool, _encode_all, part, image_format) for part in parts)
         )
         return [one for part in encoded for one in part]
 

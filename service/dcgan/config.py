@@ -7,6 +7,7 @@ then frozen. What is unknown stops the program: a typing error must not fail at 
 import argparse
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,6 +18,7 @@ from dcgan.errors import SettingsError
 
 _PREFIX: Final = "DCGAN_"
 _FILE_VARIABLE: Final = "DCGAN_CONFIG"
+_SERVICE_LINK: Final = re.compile(rf"{_PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 
 
 class Settings(BaseSettings):
@@ -81,6 +83,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     Raises:
         SettingsError: a setting is unknown or its value not allowed; says which, and what is allowed.
     """
+    _forget_service_links()
     _refuse_unknown_variables()
     file = arguments.config or os.environ.get(_FILE_VARIABLE)
     if file is not None and not Path(file).is_file():
@@ -108,6 +111,16 @@ def table() -> str:
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(["| setting | default | what it does |", "| --- | --- | --- |", *rows])
+
+
+def _forget_service_links() -> None:
+    """Drops the variables that Kubernetes injects beside a Service called `dcgan`, DCGAN_PORT=tcp://... among them."""
+    for variable, value in list(os.environ.items()):
+        injected = re.fullmatch(
+            rf"{_PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)", variable
+        )
+        if injected or (variable.startswith(_PREFIX) and re.match(r"(tcp|udp|sctp)://", value)):
+            del os.environ[variable]
 
 
 def _refuse_unknown_variables() -> None:

@@ -7,7 +7,8 @@ DcganError
 ├── InvalidRequest            INVALID_ARGUMENT: correct the request before trying again
 │   ├── MalformedRequest          the bytes are no message of this method
 │   ├── InvalidField              one field has a value that is not allowed
-│   └── TooManyImages             more images than one message carries
+│   ├── TooManyImages             more images than one message carries
+│   └── RequestTooLarge           more bytes than a request may have
 ├── UnknownDirection          NOT_FOUND: this bundle has no direction of that name
 ├── VersionNotServed          FAILED_PRECONDITION: another version of the model serves
 ├── Overloaded                RESOURCE_EXHAUSTED: the queue is full, come back later
@@ -98,6 +99,19 @@ class TooManyImages(InvalidRequest):
             image_count=image_count,
             limit=limit,
             use="StreamSamples",
+        )
+
+
+class RequestTooLarge(InvalidRequest):
+    """The request has more bytes than any that is served."""
+
+    reason = "REQUEST_TOO_LARGE"
+
+    def __init__(self, size_bytes: int, limit: int) -> None:
+        super().__init__(
+            f"the request has {size_bytes} bytes of at most {limit}; send its images' latents in several calls",
+            size_bytes=size_bytes,
+            limit=limit,
         )
 
 

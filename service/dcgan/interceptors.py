@@ -9,21 +9,30 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, Final, TypeAlias
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from dcgan.errors import DcganError, DeadlineExceeded, InternalError, MalformedRequest
+from dcgan.errors import (
+    DcganError,
+    DeadlineExceeded,
+    InternalError,
+    MalformedRequest,
+    Overloaded,
+    RequestTooLarge,
+)
 from dcgan.metrics import CallRecord, Metrics, current_call
-from dcgan.status import code_of, trailers_of
+from dcgan.registry import MAX_REQUEST_BYTES
+from dcgan.status import code_of, message_of, trailers_of
 from dcgan.v1 import dcgan_pb2 as pb
 
 REQUEST_ID_KEY: Final = "x-request-id"
 _MAX_REQUEST_ID: Final = 64
+_MAX_HELD_BYTES: Final = 128 << 20
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["GeneratorService"]
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -41,6 +50,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         self._default_deadline_s = default_deadline_s
         self._prefix = f"/{_SERVICE.full_name}/"
+        self._held_bytes = 0
         self._wrapped: dict[str, _Handler] = {}
 
     async def intercept_service(
@@ -71,12 +81,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _answering(self, behaviour: _Unary, method: str, message_class: type[Message]) -> Any:
         async def answer(data: bytes, context: Context) -> Message:
+            request: Message | None = None
             call = _Call(self._metrics, method, context, self._default_deadline_s)
             try:
-                with call:
+                with call, self._held(len(data)):
+                    request = _parsed(data, message_class)
+                    data = b""  # what waits, waits once
                     async with asyncio.timeout(None if _has_deadline(context) else self._default_deadline_s):
-                        return await behaviour(_parsed(data, message_class), context)
+                        return await behaviour(request, context)
             except Exception:
+                data, request = b"", None  # gRPC keeps the frame of an aborted call until the collector runs
                 await call.abort()
                 raise  # not reached: abort raises
 
@@ -84,16 +98,31 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _streaming(self, behaviour: _Stream, method: str, message_class: type[Message]) -> Any:
         async def stream(data: bytes, context: Context) -> AsyncGenerator[Message, None]:
+            request: Message | None = None
             call = _Call(self._metrics, method, context, default_deadline_s=math.inf)
             try:
-                with call:
-                    async with aclosing(behaviour(_parsed(data, message_class), context)) as answers:
+                with call, self._held(len(data)):
+                    request = _parsed(data, message_class)
+                    data = b""
+                    async with aclosing(behaviour(request, context)) as answers:
                         async for answer in answers:
                             yield answer
             except Exception:
+                data, request = b"", None
                 await call.abort()
 
         return stream
+
+    @contextmanager
+    def _held(self, size_bytes: int) -> Iterator[None]:
+        """Bounds what all calls in progress asked for, in bytes."""
+        if self._held_bytes + size_bytes > _MAX_HELD_BYTES:
+            raise Overloaded(f"requests of {self._held_bytes >> 20} MiB are being served already", 0.1)
+        self._held_bytes += size_bytes
+        try:
+            yield
+        finally:
+            self._held_bytes -= size_bytes
 
 
 class _Call:
@@ -121,10 +150,11 @@ class _Call:
 
     async def abort(self) -> None:
         """Ends the call with the status of its error; always raises."""
-        error = self._error
+        error, self._error = self._error, None
         assert error is not None
+        error.__traceback__ = None  # else it would hold the request until the collector of cycles runs
         trailers = (*trailers_of(error), (REQUEST_ID_KEY, self._record.request_id))
-        await self._context.abort(code_of(error), error.message, trailing_metadata=trailers)
+        await self._context.abort(code_of(error), message_of(error), trailing_metadata=trailers)
 
     def _count(self, code: str, seconds: float) -> None:
         self._metrics.requests_in_progress.labels(self._method).dec()
@@ -161,6 +191,8 @@ class _Call:
 
 
 def _parsed(data: bytes, message_class: type[Message]) -> Message:
+    if len(data) > MAX_REQUEST_BYTES:
+        raise RequestTooLarge(len(data), MAX_REQUEST_BYTES)
     try:
         return message_class.FromString(data)
     except DecodeError:
@@ -179,6 +211,7 @@ def _request_id(context: Context) -> str:
             key == REQUEST_ID_KEY
             and isinstance(value, str)
             and 0 < len(value) <= _MAX_REQUEST_ID
+            and value.isascii()
             and value.isprintable()
         ):
             return value

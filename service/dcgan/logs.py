@@ -12,21 +12,26 @@ from collections import deque
 from typing import Final, TextIO
 
 import structlog
+import structlog.tracebacks
+from structlog.typing import Processor
 
 _MAX_WAITING: Final = 10_000  # lines, about 4 MB
+_TRACEBACK: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # latents are never logged
 _GATHER_S: Final = 0.02  # how long lines gather before they are written together
 
 
 def configure(level: str) -> None:
     """Sends events of `level` and above to standard error; the rest is written when the process ends."""
-    terminal = sys.stderr.isatty()
+    if sys.stderr.isatty():
+        form: list[Processor] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    else:
+        form = [structlog.processors.ExceptionRenderer(_TRACEBACK), structlog.processors.JSONRenderer()]
     writer = _Writer(sys.stderr)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if terminal else [structlog.processors.dict_tracebacks]),
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+            *form,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=lambda *_: writer,

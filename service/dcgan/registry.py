@@ -69,6 +69,7 @@ async def started(
     """Puts a batcher before a generator, for as long as the context lasts."""
     manifest = bundle.manifest
     image = manifest.image
+    image_bytes = image.size_bytes + 4 * manifest.latent.dim  # an image in an answer may bring its latent
     identity = pb.Identity(
         name=manifest.name,
         version=manifest.version,
@@ -92,8 +93,8 @@ async def started(
             bundle,
             batcher,
             identity,
-            _limits(image.size_bytes),
-            max(1, min(256, _CHUNK_BYTES // image.size_bytes)),
+            _limits(image_bytes),
+            max(1, min(256, _CHUNK_BYTES // image_bytes)),
             generator.golden_exact,
         )
 

@@ -22,6 +22,7 @@ Format: TypeAlias = images.Format | Literal["raw"]
 
 _MAX_WEIGHT: Final = 1e6
 _MAX_TRUNCATION: Final = 8.0
+_MAX_VALUE: Final = 1e6
 _MAX_LABEL: Final = 200
 _DEFAULT_FRAMES: Final = 16
 _DEFAULT_NEIGHBOURS: Final = 8
@@ -67,12 +68,12 @@ class Expressions:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """A checked Sample or StreamSamples request; `first_index` numbers its images, `seed` is 0 where none is used."""
+    """A checked Sample or StreamSamples request; `first_index` numbers its images, `seed` is None without a range."""
 
     source: Rows | Expressions
     format: Format
     include_latents: bool
-    seed: int
+    seed: int | None
     first_index: int
 
 
@@ -108,7 +109,8 @@ def sampling(request: pb.SampleRequest | pb.StreamSamplesRequest, model: Model) 
         InvalidRequest: a field is not allowed, or Sample is asked for more than one message carries.
     """
     image_format = _choice(request.format, _FORMATS, "format", pb.Format)
-    seed = first_index = 0
+    seed: int | None = None
+    first_index = 0
     source: Rows | Expressions
     match request.WhichOneof("source"):
         case "expressions":
@@ -175,14 +177,20 @@ def evaluated(expressions: Sequence[Expression], model: Model, field: str) -> la
     """Computes the latents of checked expressions: float32 (n, dim); may take milliseconds, so not in the event loop.
 
     Raises:
-        InvalidField: a latent has values that float32 can't hold; `field` names the list of expressions.
+        InvalidField: a latent has values that are no use; `field` names the list of expressions.
     """
     spec = model.bundle.manifest.latent
     values = latents.evaluate(expressions, spec.dim, spec.prior, model.bundle.directions)
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
-        raise InvalidField(f"{field}[{int(np.argmin(finite))}]", "not finite", "weights that keep values in float32")
+    _check_values(values, field)
     return values
+
+
+def _check_values(values: latents.Floats32, field: str) -> None:
+    """Refuses latents that are not finite, or so large that a path between them would not be."""
+    fit = (np.abs(values) <= _MAX_VALUE).all(axis=1)  # also refuses NaN
+    if not fit.all():
+        row = int(np.argmin(fit))
+        raise InvalidField(f"{field}[{row}]", f"up to {np.abs(values[row]).max()}", f"values up to +-{_MAX_VALUE:g}")
 
 
 class _Reader:
@@ -309,8 +317,7 @@ def _latents(message: pb.LatentBatch, model: Model) -> latents.Floats32:
     if len(message.values) != size:
         raise InvalidField("latents.values", f"{len(message.values)} bytes", f"4 * count * dim = {size} bytes")
     values = np.frombuffer(message.values, "<f4").reshape(message.count, dim).astype(np.float32, copy=False)
-    if not np.isfinite(values).all():
-        raise InvalidField("latents.values", "not finite", "finite values")
+    _check_values(values, "latents.values")
     return values
 
 

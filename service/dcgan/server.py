@@ -7,16 +7,17 @@ If a device thread dies the process says NOT_SERVING and ends with an error, so 
 """
 
 import asyncio
+import math
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
 
@@ -25,14 +26,18 @@ from dcgan import logs
 from dcgan.config import Settings
 from dcgan.errors import DeviceError, SettingsError
 from dcgan.generator import Generator
+from dcgan.health import Health
 from dcgan.interceptors import CallInterceptor
 from dcgan.metrics import Metrics
-from dcgan.registry import MAX_REQUEST_BYTES, Registry, started
+from dcgan.registry import MAX_REQUEST_BYTES, Model, Registry, started
 from dcgan.servicer import GeneratorServicer
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["GeneratorService"].full_name
+
+_SUPERVISE_EVERY_S: Final = 5.0
+_LOST_AFTER_S: Final = 60.0  # a batch takes milliseconds; a driver that hangs never comes back
 
 _log = structlog.get_logger()
 
@@ -53,26 +58,55 @@ class Running:
 
     Attributes:
         target: host:port of gRPC, and metrics_address of /metrics.
+        dead: settled with the error where the device is lost.
     """
 
     target: str
     metrics_address: str
     settings: Settings
     server: grpc.aio.Server
-    health: health.aio.HealthServicer
+    health: Health
     servicer: GeneratorServicer
+    model: Model
     dead: asyncio.Future[BaseException]
 
     async def drain(self, hurry: asyncio.Event) -> None:
-        """Takes leave: NOT_SERVING, the delay (unless `hurry` is set), then the running calls' grace."""
-        await self.health.enter_graceful_shutdown()
-        try:
-            async with asyncio.timeout(self.settings.drain_delay_s):
-                await hurry.wait()
-        except TimeoutError:
-            pass
+        """Takes leave: NOT_SERVING, the delay (unless `hurry` is set), then the running calls' grace.
+
+        Raises:
+            DeviceError: the device was lost meanwhile.
+        """
+        self.health.stop()
+        await self._first_of(hurry.wait(), self.settings.drain_delay_s)
         self.servicer.draining = True
-        await self.server.stop(self.settings.drain_grace_s)
+        await self._first_of(self.server.stop(self.settings.drain_grace_s), math.inf)
+
+    async def supervise(self, stopping: asyncio.Future[None]) -> None:
+        """Waits for the signal to stop.
+
+        Raises:
+            DeviceError: the device was lost before.
+        """
+        while not stopping.done():
+            await self._first_of(asyncio.shield(stopping), _SUPERVISE_EVERY_S)
+            stuck_s = self.model.batcher.longest_run_s()
+            if stuck_s > _LOST_AFTER_S:
+                raise self._lost(f"a batch has been running for {stuck_s:.0f} s")
+
+    async def _first_of(self, done: Awaitable[object], timeout_s: float) -> None:
+        """Waits until something is done or time is up; raises if the device is lost first."""
+        waiting = asyncio.ensure_future(done)
+        ends: list[asyncio.Future[Any]] = [waiting, self.dead]
+        await asyncio.wait(
+            ends, timeout=None if timeout_s == math.inf else timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        waiting.cancel()
+        if self.dead.done():
+            raise self._lost(repr(self.dead.result()))
+
+    def _lost(self, why: str) -> DeviceError:
+        self.health.stop()
+        return DeviceError(f"the device is lost: {why}")
 
 
 @asynccontextmanager
@@ -91,11 +125,9 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
     metrics = Metrics(registry)
     async with started(bundle, generator, metrics, settings.max_queued_rows, die) as model:
         servicer = GeneratorServicer(Registry(model), metrics)
+        health = Health(SERVICE)
         with _metrics_served(settings, registry) as metrics_address:
-            async with _listening(settings, servicer, metrics) as (server, port, health_servicer):
-                for name in ("", SERVICE):
-                    await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-                target = f"{settings.host}:{port}"
+            async with _listening(settings, servicer, health, metrics) as (server, target):
                 _log.info(
                     "serving",
                     target=target,
@@ -107,17 +139,13 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
                     golden_exact=generator.golden_exact,
                     start_ms=round(1000 * (time.monotonic() - begun)),
                 )
-                yield Running(target, metrics_address, settings, server, health_servicer, servicer, dead)
+                yield Running(target, metrics_address, settings, server, health, servicer, model, dead)
 
 
 async def _main(settings: Settings) -> None:
     stopping, hurry = _signals()  # first, so that a signal while the model loads ends the process in order too
     async with serving(settings) as running:
-        ends: list[asyncio.Future[None] | asyncio.Future[BaseException]] = [stopping, running.dead]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if running.dead.done():
-            await running.health.enter_graceful_shutdown()
-            raise DeviceError(f"the device is lost: {running.dead.result()!r}")
+        await running.supervise(stopping)
         _log.info("draining", delay_s=settings.drain_delay_s, grace_s=settings.drain_grace_s)
         await running.drain(hurry)
         _log.info("stopped")
@@ -147,29 +175,31 @@ def _settle(future: asyncio.Future[BaseException], error: BaseException) -> None
 
 @asynccontextmanager
 async def _listening(
-    settings: Settings, servicer: GeneratorServicer, metrics: Metrics
-) -> AsyncIterator[tuple[grpc.aio.Server, int, health.aio.HealthServicer]]:
-    """Listens on the port of gRPC; gives the server, the port it has, and the health to set."""
+    settings: Settings, servicer: GeneratorServicer, health: Health, metrics: Metrics
+) -> AsyncIterator[tuple[grpc.aio.Server, str]]:
+    """Listens on the port of gRPC; gives the server and its host:port."""
     server = grpc.aio.server(
         interceptors=[CallInterceptor(metrics, settings.default_deadline_s)],
         options=[
             ("grpc.so_reuseport", 0),  # two servers on one port would share its calls at random
-            ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+            # beyond the limit that we refuse with a reason, so that gRPC's own refusal is seldom seen
+            ("grpc.max_receive_message_length", 2 * MAX_REQUEST_BYTES),
+            # no grace is set for old connections: a long stream ends on the one that it began on
             ("grpc.max_connection_age_ms", round(1000 * settings.max_connection_age_s)),
-            ("grpc.max_connection_age_grace_ms", round(1000 * settings.default_deadline_s)),
         ],
     )
     dcgan_pb2_grpc.add_GeneratorServiceServicer_to_server(servicer, server)
-    health_servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    host = _bracketed(settings.host)
     try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        port = server.add_insecure_port(f"{host}:{settings.port}")
     except RuntimeError as error:
-        raise SettingsError(_taken(settings.host, settings.port, "--port")) from error
+        raise SettingsError(_taken(host, settings.port, "--port")) from error
     await server.start()
     try:
-        yield server, port, health_servicer
+        yield server, f"{host}:{port}"
     finally:
         await server.stop(0)
 
@@ -178,15 +208,20 @@ async def _listening(
 def _metrics_served(settings: Settings, registry: CollectorRegistry) -> Iterator[str]:
     """Serves /metrics from a thread of its own; gives host:port."""
     try:
-        httpd, thread = start_http_server(settings.metrics_port, settings.host, registry)
+        httpd, thread = start_http_server(settings.metrics_port, settings.host.strip("[]"), registry)
     except OSError as error:
         raise SettingsError(_taken(settings.host, settings.metrics_port, "--metrics-port")) from error
     try:
-        yield f"{settings.host}:{httpd.server_port}"
+        yield f"{_bracketed(settings.host)}:{httpd.server_port}"
     finally:
         httpd.shutdown()
         httpd.server_close()
         thread.join()
+
+
+def _bracketed(host: str) -> str:
+    """Writes an IPv6 address in brackets, as before a port."""
+    return f"[{host.strip('[]')}]" if ":" in host else host
 
 
 def _taken(host: str, port: int, flag: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, Final, TypeAlias
 
@@ -32,6 +33,7 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
     def __init__(self, registry: Registry, metrics: Metrics) -> None:
         self._registry = registry
         self._answers = Answers(metrics)
+        self._algebra = ThreadPoolExecutor(1, thread_name_prefix="algebra")
         self.draining = False
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
@@ -82,7 +84,8 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
         path = latents.Path(points, want.frame_count, want.curve, want.closed, want.easing)
 
         async def draw(start: int, stop: int) -> Drawn:
-            return await _drawn(model, ValueRows(path.frames(start, stop - start)), admitted=start > want.first_frame)
+            frames = await self._computed(path.frames, start, stop - start)
+            return await _drawn(model, ValueRows(frames), admitted=start > want.first_frame)
 
         async with aclosing(self._chunks(draw, want.first_frame, want.frame_count, model.chunk_images, 0)) as chunks:
             async for start, drawn in chunks:
@@ -125,8 +128,11 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
         return source
 
     async def _evaluated(self, expressions: list[latents.Expression], model: Model, field: str) -> latents.Floats32:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._answers.pool, requests.evaluated, expressions, model, field)
+        return await self._computed(requests.evaluated, expressions, model, field)
+
+    async def _computed(self, function: Callable[..., latents.Floats32], *arguments: object) -> latents.Floats32:
+        """Computes latents outside of the event loop, in a thread that no encoding waits for."""
+        return await asyncio.get_running_loop().run_in_executor(self._algebra, function, *arguments)
 
     async def _chunks(
         self,

@@ -27,7 +27,8 @@ from dcgan.errors import (
 DOMAIN: Final = "dcgan"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
-_MAX_TEXT: Final = 800  # characters of one variable part, so that all of them stay under 4 KiB
+_MAX_MESSAGE_BYTES: Final = 600  # it travels up to three times
+_MAX_VALUE_BYTES: Final = 400
 
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
@@ -37,11 +38,16 @@ def code_of(error: DcganError) -> grpc.StatusCode:
     return grpc.StatusCode[error.code]
 
 
+def message_of(error: DcganError) -> str:
+    """Gives the message as it travels: cut where it would be too long."""
+    return _cut(error.message, _MAX_MESSAGE_BYTES)
+
+
 def trailers_of(error: DcganError) -> tuple[tuple[str, str | bytes], ...]:
     """Makes the trailing metadata that carries an error: its rich status, and when to retry."""
     code: int = code_of(error).value[0]
-    message = error.message[:_MAX_TEXT]
-    metadata = {key: value[:_MAX_TEXT] for key, value in error.metadata.items()}
+    message = message_of(error)
+    metadata = {key: _cut(value, _MAX_VALUE_BYTES) for key, value in error.metadata.items()}
     status = status_pb2.Status(code=code, message=message)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
     detail = _detail(error, message)
@@ -65,6 +71,11 @@ def error_of(code: grpc.StatusCode, details: str, trailers: Metadata | None) -> 
     if error_class is not None:
         return error_class.restored(details, {})
     return DcganError(f"{code.name}: {details}", code=code.name)
+
+
+def _cut(text: str, size_bytes: int) -> str:
+    data = text.encode(errors="replace")
+    return text if len(data) <= size_bytes else f"{data[: size_bytes - 3].decode(errors='ignore')}..."
 
 
 def _detail(error: DcganError, message: str) -> object:

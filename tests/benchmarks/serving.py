@@ -89,8 +89,8 @@ def describe(bundle: bundles.Bundle) -> str:
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return (
         f"{bundle.manifest.name}: {image.height} x {image.width} x {image.channels}; "
-        f"{models[0].split(':')[1].strip()}, {os.cpu_count()} cores, {usable_cores()} usable; Python {platform.python_version()}, "
-        f"onnxruntime {onnxruntime.__version__}\n"
+        f"{models[0].split(':')[1].strip()}, {os.cpu_count()} cores, {usable_cores()} usable; "
+        f"Python {platform.python_version()}, onnxruntime {onnxruntime.__version__}\n"
     )
 
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import grpc
 import onnxruntime
@@ -115,6 +116,28 @@ def test_settings_come_from_flags_then_variables_then_the_file(bundle, tmp_path)
     assert str(file) in refusal("--config", file, "--model", bundle)
 
 
+def test_variables_that_kubernetes_injects_are_no_settings(bundle):
+    """It does so beside a Service called dcgan; here the start fails later, at a port that isn't one."""
+    injected = {
+        "DCGAN_SERVICE_HOST": "10.0.0.1",
+        "DCGAN_SERVICE_PORT": "50051",
+        "DCGAN_SERVICE_PORT_GRPC": "50051",
+        "DCGAN_PORT": "tcp://10.0.0.1:50051",
+        "DCGAN_PORT_50051_TCP": "tcp://10.0.0.1:50051",
+        "DCGAN_PORT_50051_TCP_ADDR": "10.0.0.1",
+    }
+    assert "metrics_port is '-5'" in refusal("--model", bundle, DCGAN_METRICS_PORT="-5", **injected)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_serves(bundle, host):
+    """With and without brackets, gRPC and metrics alike."""
+    with serve(bundle, "--host", host) as serving:
+        assert serving.target.startswith("[::1]:")
+        assert serving.metrics.startswith("http://[::1]:")
+        assert dcgan("health", "--target", serving.target).returncode == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_an_idle_server_with_0(bundle, number):
     """At once where the delay is zero."""
@@ -143,10 +166,19 @@ async def test_every_call_that_began_is_answered(bundle):
             stub = dcgan_pb2_grpc.GeneratorServiceStub(channel)
             request = pb.SampleRequest(seeds=pb.SeedRange(seed=1, count=256), format=pb.FORMAT_PNG)
             calls = [asyncio.ensure_future(_answer(stub.Sample(request, timeout=60))) for _ in range(200)]
-            await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+            while await asyncio.to_thread(begun_calls, serving.metrics) < 200:
+                pass
             serving.terminate()
             answers = await asyncio.gather(*calls)
     assert [answer.images.count for answer in answers] == [256] * 200
+
+
+def begun_calls(metrics):
+    """Counts the calls whose handler has begun."""
+    with urllib.request.urlopen(metrics) as answer:
+        lines = [line.split() for line in answer.read().decode().splitlines()]
+    counted = "dcgan_requests_in_progress{", "dcgan_requests_total{"
+    return sum(float(line[-1]) for line in lines if line[0].startswith(counted))
 
 
 async def _answer(call):

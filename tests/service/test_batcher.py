@@ -310,6 +310,65 @@ async def test_named_rows_are_drawn_by_their_names():
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_device_that_fails_again_and_again_is_lost():
+    """ONNX Runtime reports a lost GPU as an ordinary error of each run: after three, one row is tried alone."""
+    device = Device()
+    died = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with batching(device, on_death=lambda _: loop.call_soon_threadsafe(died.set)) as batcher:
+        device.error = RuntimeError("CUDA error 700")
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="CUDA error 700"):
+                await batcher.submit(rows(1, 2))
+        await asyncio.wait_for(died.wait(), timeout=5)
+    assert device.batches == [2, 2, 2, 1]
+
+
+async def test_a_device_that_recovers_is_not_lost():
+    """Three failures in a row, and then the one row works."""
+    device = Device()
+    device.most_rows = 1
+    async with batching(device, on_death=lambda error: pytest.fail(str(error))) as batcher:
+        for _ in range(5):
+            with pytest.raises(RuntimeError, match="Failed to allocate"):
+                await batcher.submit(rows(*range(8)))
+        assert pixels(await batcher.submit(rows(2))) == [2]
+
+
+async def test_a_pace_measured_wrong_is_corrected():
+    """What is alone is always tried, however slow the device once seemed, and so the pace is learned again."""
+    device = Device(largest_batch=4)
+    device.rows_per_s = 0.001
+    async with batching(device) as batcher:
+        for _ in range(200):
+            assert pixels(await batcher.submit(rows(1, 2, 3, 4), time.monotonic() + 10)) == [1, 2, 3, 4]
+        several = [batcher.submit(rows(1, 2), time.monotonic() + 10) for _ in range(20)]
+        assert [pixels(answer) for answer in await asyncio.gather(*several)] == [[1, 2]] * 20
+
+
+async def test_a_batch_whose_latents_can_t_be_drawn_fails_alone():
+    """An error before the device is reached is the batch's own too."""
+    device = Device()
+    async with batching(device) as batcher:
+        with pytest.raises(RuntimeError, match="the batch failed"):
+            await batcher.submit(SeedRows("no seed", 0, 2))
+        assert pixels(await batcher.submit(rows(2))) == [2]
+
+
+async def test_the_age_of_a_batch_on_the_device_is_known():
+    """So that a driver that never returns can be noticed."""
+    device = Device()
+    device.hold()
+    async with batching(device) as batcher:
+        assert batcher.longest_run_s() == 0
+        task = asyncio.create_task(batcher.submit(rows(1)))
+        await device.begun()
+        assert batcher.longest_run_s() > 0
+        device.go.release()
+        await task
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_dying_device_thread_is_reported():
     """What is no batch's own error ends the thread, and whoever supervises it hears of it."""
     device = Device()

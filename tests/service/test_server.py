@@ -1,8 +1,10 @@
 """The methods, asked over the wire of a real server by bare stubs: answers, streams, refusals, what surrounds them."""
 
 import asyncio
+import gc
 import itertools
 import urllib.request
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -15,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bundles import write_bundle
 from conftest import serving_here
 from dcgan import errors, images, latents
+from dcgan.generator import Generator
 from dcgan.status import DETAILS_KEY, error_of
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
@@ -205,7 +208,7 @@ E = pb.ExpressionList
         (S(latents=pb.LatentBatch(count=1, dim=7, values=bytes(28))), "latents.dim"),
         (S(latents=pb.LatentBatch(count=-1, dim=DIM)), "latents.count"),
         (S(latents=pb.LatentBatch(count=2, dim=DIM, values=bytes(32))), "latents.values"),
-        (S(latents=pb.LatentBatch(count=1, dim=DIM, values=b"\xff" * 32)), "latents.values"),
+        (S(latents=pb.LatentBatch(count=1, dim=DIM, values=b"\xff" * 32)), "latents.values[0]"),
         (S(expressions=E()), "expressions.expressions"),
         (S(expressions=E(expressions=[one()])), "expressions.expressions[0].nodes"),
         (S(expressions=E(expressions=[one(pb.Node())])), "expressions.expressions[0].nodes[0]"),
@@ -262,7 +265,7 @@ E = pb.ExpressionList
     ],
 )
 async def test_a_bad_field_is_named(stub, request_message, field):
-    """Its path is in BadRequest, its value and what is allowed in the message."""
+    """Its path is in the error, its value and what is allowed in the message."""
     code, error = await refused(stub.Sample(request_message))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert isinstance(error, errors.InvalidField)
@@ -384,6 +387,85 @@ async def test_health_and_reflection_answer(channel):
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     async for answer in stub.ServerReflectionInfo(iter([request])):
         assert "dcgan.v1.GeneratorService" in [service.name for service in answer.list_services_response.service]
+
+
+async def test_every_watcher_hears_of_the_drain_and_none_delays_it(bundle):
+    """Also where another watcher has left; the grace of a minute is not used up by streams that only watch."""
+    async with serving_here(bundle, drain_grace_s=60) as running, grpc.aio.insecure_channel(running.target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        calls = [stub.Watch(health_pb2.HealthCheckRequest(service=service)) for service in ("", "", "dcgan.v1.None")]
+        states = [(await call.read()).status for call in calls]
+        assert states == [health_pb2.HealthCheckResponse.SERVING] * 2 + [health_pb2.HealthCheckResponse.SERVICE_UNKNOWN]
+        calls[0].cancel()
+        async with asyncio.timeout(10):
+            await running.drain(asyncio.Event())
+            assert (await calls[1].read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert await calls[1].read() is grpc.aio.EOF
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_lost_device_ends_the_server(bundle, monkeypatch):
+    """Its calls are INTERNAL without internals, health says NOT_SERVING, and the process is told to end; draining too."""
+
+    def lost(*_):
+        raise RuntimeError("CUDA error 700: /opt/secret/path")
+
+    async with serving_here(bundle) as running, grpc.aio.insecure_channel(running.target) as channel:
+        monkeypatch.setattr(Generator, "run", lost)
+        stub = dcgan_pb2_grpc.GeneratorServiceStub(channel)
+        for _ in range(3):
+            code, error = await refused(stub.Sample(S()))
+            assert code == grpc.StatusCode.INTERNAL
+            assert "secret" not in error.message
+        with pytest.raises(errors.DeviceError, match="CUDA error 700"):
+            await running.supervise(asyncio.get_running_loop().create_future())
+        health = health_pb2_grpc.HealthStub(channel)
+        status = (await health.Check(health_pb2.HealthCheckRequest())).status
+        assert status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(errors.DeviceError):
+            await running.drain(asyncio.Event())
+
+
+async def test_an_answer_with_latents_fits_into_a_message(tmp_path):
+    """The limit counts what a latent adds; here each is five times as large as its image."""
+    path = write_bundle(tmp_path / "wide", dim=4096, height=28, width=28, channels=1)
+    async with serving_here(path) as running, grpc.aio.insecure_channel(running.target) as channel:
+        stub = dcgan_pb2_grpc.GeneratorServiceStub(channel)
+        limit = (await stub.GetModel(pb.GetModelRequest())).limits.max_images
+        answer = await stub.Sample(seeds(seed=1, count=limit))
+        assert answer.images.count == answer.latents.count == limit
+        request = pb.StreamSamplesRequest(seeds=pb.SeedRange(count=200), format=pb.FORMAT_RAW, include_latents=True)
+        assert sum([chunk.latents.count async for chunk in stub.StreamSamples(request)]) == 200
+
+
+async def test_a_request_that_is_too_large_is_told_so(stub):
+    """By our own error, not by gRPC's, which clients retry."""
+    request = pb.SampleRequest(latents=pb.LatentBatch(count=1, dim=DIM, values=bytes(5 << 20)))
+    code, error = await refused(stub.Sample(request))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert isinstance(error, errors.RequestTooLarge)
+
+
+async def test_refused_requests_are_let_go_of(bundle):
+    """Without waiting for the collector of cycles: 50 refusals of 4 MB don't leave 200 MB behind."""
+    async with serving_here(bundle) as running, grpc.aio.insecure_channel(running.target) as channel:
+        stub = dcgan_pb2_grpc.GeneratorServiceStub(channel)
+        request = pb.SampleRequest(latents=pb.LatentBatch(count=1, dim=DIM, values=bytes(4_000_000)))
+        gc.disable()
+        try:
+            for _ in range(5):
+                await refused(stub.Sample(request))
+            before = resident_mib()
+            for _ in range(50):
+                await refused(stub.Sample(request))
+            assert resident_mib() - before < 100
+        finally:
+            gc.enable()
+
+
+def resident_mib():
+    """Reads the memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
 async def test_metrics_count_calls_images_and_refusals(bundle):

@@ -33,6 +33,8 @@ __all__ = ["Batcher", "Drawn", "Images", "Rows", "Runner", "SeedRows", "ValueRow
 Images: TypeAlias = NDArray[np.uint8]
 
 _MAX_QUEUED_BYTES: Final = 256 << 20  # of images that callers wait for
+_JOIN_S: Final = 2.0
+_FAILURES_BEFORE_PROBE: Final = 3
 _OUT_OF_MEMORY: Final = ("bad_alloc", "allocate memory", "out of memory", "failed to allocate")
 
 
@@ -112,6 +114,8 @@ class Batcher:
         self._queue: deque[_Run] = deque()
         self._waiting_rows = 0
         self._idle = 0
+        self._failures = 0  # batches in a row
+        self._begun: dict[int, float] = {}  # when each thread's batch began, by thread
         self._closed = False
         self._changed = threading.Condition()
         self._threads = [
@@ -129,8 +133,13 @@ class Batcher:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join)
+        for thread in self._threads:  # a thread that hangs in a driver ends with the process
+            await asyncio.to_thread(thread.join, _JOIN_S)
+
+    def longest_run_s(self) -> float:
+        """Tells for how many seconds the oldest batch has been on the device; 0 where none is."""
+        begun = list(self._begun.values())
+        return time.monotonic() - min(begun) if begun else 0.0
 
     async def submit(self, rows: Rows, deadline: float = math.inf, *, admitted: bool = False) -> Drawn:
         """Waits for the images of some rows, until `deadline` on the monotonic clock.
@@ -195,7 +204,10 @@ class Batcher:
         try:
             while (batch := self._next_batch()) is not None:
                 if batch:
+                    self._begun[threading.get_ident()] = time.monotonic()
                     self._run(batch)
+                    del self._begun[threading.get_ident()]
+                    self._probe()
         except BaseException as error:
             self._on_death(error)
             raise
@@ -219,7 +231,8 @@ class Batcher:
         taken = 0
         while taken < room and self._queue:
             run = self._queue.popleft()
-            if now + self._pace.seconds_for(run.waiting) > run.deadline:
+            # one that is alone is tried whatever the pace says, or a pace measured wrong would never be corrected
+            if now >= run.deadline or (self._queue and now + self._pace.seconds_for(run.waiting) > run.deadline):
                 waiting -= run.waiting
                 run.taken = run.rows.count
                 self._loop.call_soon_threadsafe(_expire, run)
@@ -236,23 +249,32 @@ class Batcher:
         self._set_waiting(waiting - taken)
         return batch
 
+    def _probe(self) -> None:
+        """Runs one row after several failures in a row: a device that can't do that is lost, and its error ends us."""
+        if self._failures >= _FAILURES_BEFORE_PROBE:
+            self._runner.run(np.zeros((1, self._dim), np.float32))
+            self._failures = 0
+
     def _run(self, batch: list[_Part], retry: bool = True) -> None:
         started = time.monotonic()
+        count = sum(stop - start for _, start, stop in batch)
         try:
             latents = latents_of([run.rows.part(start, stop) for run, start, stop in batch], self._dim, self._prior)
             images = self._runner.run(latents)
         except Exception as error:  # the batch's callers get it, whatever the device raises; the thread goes on
-            if retry and len(latents) > 1 and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+            if retry and count > 1 and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
                 for half in _halves(batch):
                     self._run(half, retry=False)
             else:
+                self._failures += 1
                 self._loop.call_soon_threadsafe(_fail, batch, error)
             return
+        self._failures = 0
         seconds = time.monotonic() - started
-        self._metrics.batch_rows.observe(len(latents))
-        self._metrics.images.inc(len(latents))
+        self._metrics.batch_rows.observe(count)
+        self._metrics.images.inc(count)
         self._device_seconds.observe(seconds)
-        self._pace.observe(len(latents), seconds)
+        self._pace.observe(count, seconds)
         row = 0
         for run, start, stop in batch:
             run.images[start:stop] = images[row : row + stop - start]
@@ -291,7 +313,9 @@ def _finish(batch: list[_Part], seconds: float) -> None:
 def _fail(batch: list[_Part], error: Exception) -> None:
     for run, _, _ in batch:
         if not run.answer.done():
-            run.answer.set_exception(error)
+            failure = RuntimeError(f"the batch failed: {error}")  # one for each caller, since each adds its traceback
+            failure.__cause__ = error
+            run.answer.set_exception(failure)
 
 
 def _expire(run: _Run) -> None:

@@ -293,7 +293,7 @@ class LatentBatch(google.protobuf.message.Message):
     dim: builtins.int
     """Values in each latent; must be the model's latent_dim."""
     values: builtins.bytes
-    """count * dim IEEE 754 float32 values, little-endian, latent after latent. Finite."""
+    """count * dim IEEE 754 float32 values, little-endian, latent after latent. Each within +-1,000,000."""
     def __init__(
         self,
         *,
@@ -440,7 +440,7 @@ class SeedNode(google.protobuf.message.Message):
     INDEX_FIELD_NUMBER: builtins.int
     TRUNCATION_FIELD_NUMBER: builtins.int
     seed: builtins.int
-    """0 to 2^64 - 1."""
+    """0 to 2^64 - 1. Default: 0."""
     index: builtins.int
     """0 to 2^64 - 1. Default: 0."""
     truncation: builtins.float
@@ -467,7 +467,7 @@ class ValuesNode(google.protobuf.message.Message):
     VALUES_FIELD_NUMBER: builtins.int
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """latent_dim finite values."""
+        """latent_dim finite values. The result of the expression must lie within +-1,000,000."""
 
     def __init__(
         self,
@@ -681,7 +681,9 @@ class Limits(google.protobuf.message.Message):
     MAX_NEIGHBOURS_FIELD_NUMBER: builtins.int
     MAX_REQUEST_BYTES_FIELD_NUMBER: builtins.int
     max_images: builtins.int
-    """Images in one Sample answer, so that it stays under gRPC's 4 MiB: min(256, 3.5 MiB / raw image size)."""
+    """Images in one Sample answer, so that it stays under gRPC's 4 MiB: min(256, 3.5 MiB / (image + latent)), where a
+    raw image has height * width * channels bytes and a latent 4 * latent_dim.
+    """
     max_nodes: builtins.int
     """Nodes and sum terms of all expressions of one request together."""
     max_frames: builtins.int
@@ -689,7 +691,7 @@ class Limits(google.protobuf.message.Message):
     max_neighbours: builtins.int
     """Neighbours in one Arithmetic call."""
     max_request_bytes: builtins.int
-    """Size of one request, bytes."""
+    """Size of one request, bytes. One of more than twice this size is refused by gRPC itself: RESOURCE_EXHAUSTED."""
     def __init__(
         self,
         *,
@@ -824,7 +826,7 @@ class SampleResponse(google.protobuf.message.Message):
     SEED_FIELD_NUMBER: builtins.int
     LATENTS_FIELD_NUMBER: builtins.int
     seed: builtins.int
-    """For a SeedRange: its seed, given or drawn by the server. Otherwise 0."""
+    """For a SeedRange, or where no source was given: the seed, given or drawn by the server. Otherwise unset."""
     @property
     def identity(self) -> Global___Identity:
         """What drew them."""
@@ -842,11 +844,12 @@ class SampleResponse(google.protobuf.message.Message):
         *,
         identity: Global___Identity | None = ...,
         images: Global___ImageBatch | None = ...,
-        seed: builtins.int = ...,
+        seed: builtins.int | None = ...,
         latents: Global___LatentBatch | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["identity", b"identity", "images", b"images", "latents", b"latents"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["identity", b"identity", "images", b"images", "latents", b"latents", "seed", b"seed"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "identity", b"identity", "images", b"images", "latents", b"latents", "seed", b"seed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "identity", b"identity", "images", b"images", "latents", b"latents", "seed", b"seed"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
 
 Global___SampleResponse: typing_extensions.TypeAlias = SampleResponse
 
@@ -908,7 +911,7 @@ class StreamSamplesResponse(google.protobuf.message.Message):
     LATENTS_FIELD_NUMBER: builtins.int
     FIRST_INDEX_FIELD_NUMBER: builtins.int
     seed: builtins.int
-    """For a SeedRange: its seed, given or drawn by the server. Otherwise 0."""
+    """For a SeedRange, or where no source was given: the seed, given or drawn by the server. Otherwise unset."""
     first_index: builtins.int
     """Of the first image of this chunk: its index under the seed for a SeedRange, else its position in the list."""
     @property
@@ -928,12 +931,13 @@ class StreamSamplesResponse(google.protobuf.message.Message):
         *,
         identity: Global___Identity | None = ...,
         images: Global___ImageBatch | None = ...,
-        seed: builtins.int = ...,
+        seed: builtins.int | None = ...,
         latents: Global___LatentBatch | None = ...,
         first_index: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["identity", b"identity", "images", b"images", "latents", b"latents"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["first_index", b"first_index", "identity", b"identity", "images", b"images", "latents", b"latents", "seed", b"seed"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "identity", b"identity", "images", b"images", "latents", b"latents", "seed", b"seed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "first_index", b"first_index", "identity", b"identity", "images", b"images", "latents", b"latents", "seed", b"seed"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
 
 Global___StreamSamplesResponse: typing_extensions.TypeAlias = StreamSamplesResponse
 
