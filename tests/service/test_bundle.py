@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
+from safetensors import numpy as safetensors
 
 from bundles import linear_generator, write_bundle
 from dcgan import bundle as bundles
@@ -82,6 +85,14 @@ def _link_to_itself(path: Path) -> None:
     (path / "generator.onnx").symlink_to("generator.onnx")
 
 
+def _pipe(name: str) -> Callable[[Path], None]:
+    def pipe(path: Path) -> None:
+        (path / name).unlink()
+        os.mkfifo(path / name)
+
+    return pipe
+
+
 def _name_outside(path: Path) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["files"]["../outside"] = manifest["files"]["MODEL_CARD.md"]
@@ -119,6 +130,10 @@ DAMAGES = {
         "directions.safetensors",
         "has []",
     ),
+    "made before 1970": (_edit_manifest(created="0001-01-01T00:00:00+14:00"), "manifest.json", "created: "),
+    "made after 9999": (_edit_manifest(created="9999-12-31T23:59:59-14:00"), "manifest.json", "created: "),
+    "pipe for a manifest": (_pipe("manifest.json"), "manifest.json", "is no regular file"),
+    "pipe for a file": (_pipe("MODEL_CARD.md"), "MODEL_CARD.md", "is no regular file"),
     "wrong file size": (_wrong_size, "generator.onnx", "are expected"),
     "link that leads outside": (_link_outside, "generator.onnx", "leads out of the bundle"),
     "link to itself": (_link_to_itself, "generator.onnx", "can't be read"),
@@ -147,15 +162,24 @@ def test_a_link_inside_the_bundle_is_followed(tmp_path):
     bundles.load(path)
 
 
-def test_tensors_outside_the_model_are_refused(tmp_path):
-    """ONNX may point to other files; a bundle's generator may not."""
-    import onnx
+PLACES: dict[str, Callable[[onnx.ModelProto], onnx.TensorProto]] = {
+    "initializer": lambda model: model.graph.initializer.add(),
+    "sparse initializer": lambda model: model.graph.sparse_initializer.add().values,
+    "attribute": lambda model: model.graph.node.add().attribute.add().t,
+    "sparse attribute": lambda model: model.graph.node.add().attribute.add().sparse_tensor.values,
+    "list of sparse attributes": lambda model: model.graph.node.add().attribute.add().sparse_tensors.add().indices,
+    "subgraph": lambda model: model.graph.node.add().attribute.add().g.initializer.add(),
+    "function": lambda model: model.functions.add().node.add().attribute.add().tensors.add(),
+}
 
+
+@pytest.mark.parametrize("place", PLACES)
+def test_tensors_outside_the_model_are_refused(tmp_path, place):
+    """ONNX may point to other files; a bundle's generator may not."""
     model = onnx.load_model_from_string(linear_generator(8, 6, 5, 3))
-    tensor = model.graph.initializer[0]
+    tensor = PLACES[place](model)
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/etc/passwd")
-    tensor.ClearField("raw_data")
     with pytest.raises(BundleError, match="another file"):
         _load_with_generator(tmp_path, model.SerializeToString())
 
@@ -167,18 +191,63 @@ def test_a_generator_that_is_no_onnx_is_refused(tmp_path):
             _load_with_generator(tmp_path / str(at), data)
 
 
-def _load_with_generator(tmp_path: Path, data: bytes) -> bundles.Bundle:
+def _load_with_generator(tmp_path: Path, data: bytes, **changes: Any) -> bundles.Bundle:
     good = bundles.load(write_bundle(tmp_path / "good"))
     files = {"generator.onnx": data, "golden.safetensors": (good.path / "golden.safetensors").read_bytes()}
-    bundles.write(tmp_path / "other", good.manifest, files)
+    bundles.write(tmp_path / "other", good.manifest.model_copy(update=changes), files)
     return bundles.load(tmp_path / "other")
+
+
+@pytest.mark.parametrize("values", [np.float32(1), np.zeros((0, 8)), np.full((4, 8), np.nan), np.full((4, 8), np.inf)])
+def test_golden_latents_that_are_none_are_refused(tmp_path, values):
+    """They would prove nothing, and what comes of NaN differs between devices."""
+    good = bundles.load(write_bundle(tmp_path / "good"))
+    golden = {"latents": np.asarray(values, np.float32), "images": good.golden_images[: len(np.atleast_1d(values))]}
+    files = {"generator.onnx": good.generator, "golden.safetensors": safetensors.save(golden)}
+    bundles.write(tmp_path / "other", good.manifest, files)
+    with pytest.raises(BundleError, match=r"golden\.safetensors: latents .* finite float32 \(k, 8\)"):
+        bundles.load(tmp_path / "other")
+
+
+def _reshaping(*shape: int) -> bytes:
+    model = onnx.load_model_from_string(linear_generator(8, 6, 5, 3))
+    (constant,) = (tensor for tensor in model.graph.initializer if tensor.name == "shape")
+    constant.CopyFrom(numpy_helper.from_array(np.array(shape), "shape"))
+    return model.SerializeToString()
+
+
+def _constant(count: int) -> bytes:
+    model = onnx.load_model_from_string(linear_generator(8, 6, 5, 3))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((count, 6, 5, 3), np.uint8), "constant"))
+    model.graph.node[-1].CopyFrom(helper.make_node("Identity", ["constant"], ["images"]))
+    return model.SerializeToString()
+
+
+UNFIT = {
+    "one image for all latents": (_constant(1), "gives uint8 (1, 6, 5, 3) where it should give uint8 (4, 6, 5, 3)"),
+    "as many as golden latents": (_constant(4), "gives uint8 (4, 6, 5, 3) where it should give uint8 (16, 6, 5, 3)"),
+    "more than any batch": (_constant(300), "gives uint8 (300, 6, 5, 3)"),
+    "channels first": (_reshaping(-1, 3, 6, 5), "gives uint8 (4, 3, 6, 5)"),
+    "channels as images": (_reshaping(-1, 6, 5, 1), "gives uint8 (12, 6, 5, 1)"),
+    "batches of four": (_reshaping(4, 6, 5, 3), "can't draw 16 images on CPUExecutionProvider"),
+}
+
+
+@pytest.mark.parametrize("unfit", UNFIT)
+def test_a_generator_that_gives_not_one_image_for_each_latent_is_refused(tmp_path, capfd, unfit):
+    """In one line, though it says of itself that it does, and any grey level is within tolerance."""
+    generator, why = UNFIT[unfit]
+    bundle = _load_with_generator(tmp_path, generator, golden=Tolerance(max_levels=255, mean_levels=255))
+    with pytest.raises(BundleError) as refusal:
+        Generator(bundle, "cpu")
+    assert refusal.value.message.startswith(f"{bundle.path / 'generator.onnx'}: {why}")
+    assert "\n" not in refusal.value.message
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_generator_that_misses_its_golden_images_is_refused(tmp_path):
     """A whole and well-formed bundle whose images come out otherwise, and how far off they are."""
     good = bundles.load(write_bundle(tmp_path / "good"))
-    from safetensors import numpy as safetensors
-
     for off, allowed in ((3, False), (1, True)):
         images = np.where(good.golden_images > 100, good.golden_images - off, good.golden_images)
         files = {

@@ -9,10 +9,11 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from pydantic import ValidationError
@@ -121,11 +122,8 @@ def _read(directory: Path, name: str, spec: FileSpec | None) -> bytes:
     try:
         if not file.resolve(strict=True).is_relative_to(directory.resolve()):
             raise BundleError(file, "is a link that leads out of the bundle")
-        size = file.stat().st_size
-        limit = _MAX_MANIFEST_BYTES if spec is None else spec.size_bytes
-        if size > limit or (spec is not None and size != limit):
-            raise BundleError(file, f"has {size} bytes; {limit} are {'allowed' if spec is None else 'expected'}")
-        data = file.read_bytes()
+        with open(file, "rb", opener=_opened_at_once) as opened:
+            data = opened.read(_checked_size(opened, file, spec))
     except FileNotFoundError:
         raise BundleError(file, "is missing") from None
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
@@ -133,6 +131,22 @@ def _read(directory: Path, name: str, spec: FileSpec | None) -> bytes:
     if spec is not None and hashlib.sha256(data).hexdigest() != spec.sha256:
         raise BundleError(file, "is not the file that the manifest describes: its sha256 differs")
     return data
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    """Opens without waiting, as for a pipe that nobody writes to."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _checked_size(opened: BinaryIO, file: Path, spec: FileSpec | None) -> int:
+    """Gives the size of a file in bytes, where it is a file and of the size that it may have."""
+    found = os.fstat(opened.fileno())
+    if not stat.S_ISREG(found.st_mode):
+        raise BundleError(file, "is no regular file")
+    limit = _MAX_MANIFEST_BYTES if spec is None else spec.size_bytes
+    if found.st_size > limit or (spec is not None and found.st_size != limit):
+        raise BundleError(file, f"has {found.st_size} bytes; {limit} are {'allowed' if spec is None else 'expected'}")
+    return found.st_size
 
 
 def _parse(text: bytes, path: Path) -> Manifest:
@@ -165,10 +179,12 @@ def _golden(
     if set(tensors) != {"latents", "images"}:
         raise BundleError(file, f"has {sorted(tensors)} where it should have images and latents")
     latents, images = tensors["latents"], tensors["images"]
-    image = manifest.image
-    count = len(latents)
-    if latents.dtype != np.float32 or latents.shape != (count, manifest.latent.dim) or count == 0:
-        raise BundleError(file, f"latents are {latents.dtype} {latents.shape}; the manifest asks for float32 [k, dim]")
+    image, dim = manifest.image, manifest.latent.dim
+    count = latents.size // dim
+    if latents.dtype != np.float32 or latents.shape != (count, dim) or count == 0 or not np.isfinite(latents).all():
+        raise BundleError(
+            file, f"latents are {latents.dtype} {latents.shape} but must be finite float32 (k, {dim}), k > 0"
+        )
     if images.dtype != np.uint8 or images.shape != (count, image.height, image.width, image.channels):
         raise BundleError(file, f"images are {images.dtype} {images.shape}, which doesn't fit the manifest")
     return latents, images

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from dcgan.bundle.manifest import Manifest
 from dcgan.errors import BundleError
@@ -59,17 +59,12 @@ def _check_value(values: object, name: str, element: int, shape: list[int], file
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Gives every tensor of the model, those in subgraphs and functions too."""
-    graphs = [model.graph]
-    nodes = [node for function in model.functions for node in function.node]
-    while graphs or nodes:
-        if graphs:
-            graph = graphs.pop()
-            yield from graph.initializer
-            for sparse in graph.sparse_initializer:
-                yield from (sparse.values, sparse.indices)
-            nodes.extend(graph.node)
-            continue
-        for attribute in nodes.pop().attribute:
-            yield from (attribute.t, *attribute.tensors)
-            graphs.extend([attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs)
+    """Gives every tensor of the model, wherever it stands: in subgraphs, functions, attributes, sparse tensors."""
+    messages: list[Message] = [model]
+    while messages:
+        message = messages.pop()
+        if isinstance(message, onnx.TensorProto):
+            yield message
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                messages.extend([value] if isinstance(value, Message) else value)

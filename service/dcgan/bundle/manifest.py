@@ -3,12 +3,16 @@
 Unknown keys are ignored, so that an older server takes a bundle whose maker wrote down more.
 """
 
+import datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 FORMAT: Final = 1
 FILE_NAME: Final = "manifest.json"
+
+_EARLIEST: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_LATEST: Final = datetime.datetime.max.replace(tzinfo=datetime.UTC)  # in UTC, a protobuf Timestamp holds no more
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -86,7 +90,7 @@ class Manifest(_Part):
     format: Literal[1] = FORMAT
     name: Name
     version: Name
-    created: AwareDatetime
+    created: AwareDatetime = Field(ge=_EARLIEST, le=_LATEST)
     latent: LatentSpec
     image: ImageSpec
     files: dict[Name, FileSpec]
