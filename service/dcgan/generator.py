@@ -8,6 +8,7 @@ A GPU session is called by one thread; its batches are padded to powers of two, 
 import importlib.metadata
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -25,6 +26,7 @@ Images: TypeAlias = NDArray[np.uint8]
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 _LARGEST_BATCH: Final = {CPU: 16, CUDA: 256}
+_LONGEST_REASON: Final = 300  # characters
 
 
 class Generator:
@@ -46,8 +48,8 @@ class Generator:
         self.threads = usable_cores() if self.provider == CPU else 1
         self.largest_batch = _LARGEST_BATCH.get(self.provider, 64)
         self.golden_exact = self._reproduces_golden(bundle)
-        self._warm_up(bundle.manifest.latent.dim)
-        self.rows_per_s = self._measured(bundle.manifest.latent.dim)
+        self._warm_up(bundle)
+        self.rows_per_s = _rows_per_s(self.run, np.zeros((self.largest_batch, bundle.manifest.latent.dim), np.float32))
 
     def run(self, latents: Floats32) -> Images:
         """Draws one image for each latent.
@@ -58,16 +60,37 @@ class Generator:
         Returns:
             uint8 (n, height, width, channels). The same bytes for the same latent, whatever n is, on a CPU.
         """
+        return self._drawn(self._padded(latents))[: len(latents)]
+
+    def _padded(self, latents: Floats32) -> Floats32:
+        if self.provider == CPU:
+            return latents
         count = len(latents)
-        if self.provider != CPU:
-            padding = (1 << (count - 1).bit_length()) - count
-            latents = np.pad(latents, ((0, padding), (0, 0)))
+        return np.pad(latents, ((0, (1 << (count - 1).bit_length()) - count), (0, 0)))
+
+    def _drawn(self, latents: Floats32) -> Images:
         images: Images = self._session.run(["images"], {"latents": latents})[0]
+        return images
+
+    def _checked(self, latents: Floats32, bundle: Bundle) -> Images:
+        """Draws as `run` does, but refuses the bundle where that fails or doesn't give one image for each latent.
+
+        `run` relies on it: there, too many images would be cut off, and images of another shape be passed on.
+        """
+        file, count, image = bundle.path / GENERATOR, len(latents), bundle.manifest.image
+        padded = self._padded(latents)
+        try:
+            images = self._drawn(padded)
+        except Exception as error:  # as in _session
+            raise BundleError(file, f"can't draw {count} images on {self.provider}: {_reason(error)}") from error
+        shape = (len(padded), image.height, image.width, image.channels)
+        if images.dtype != np.uint8 or images.shape != shape:
+            raise BundleError(file, f"gives {images.dtype} {images.shape} where it should give uint8 {shape}")
         return images[:count]
 
     def _reproduces_golden(self, bundle: Bundle) -> bool:
         """Runs the golden latents; refuses the bundle where the images are further off than it allows."""
-        images = self.run(bundle.golden_latents)
+        images = self._checked(bundle.golden_latents, bundle)
         if np.array_equal(images, bundle.golden_images):
             return True
         off = np.abs(images.astype(np.int16) - bundle.golden_images)
@@ -80,18 +103,23 @@ class Generator:
             )
         return False
 
-    def _warm_up(self, dim: int) -> None:
+    def _warm_up(self, bundle: Bundle) -> None:
         """Runs each batch size that will occur on a GPU, largest first, so that no request pays for the first run."""
         batch = self.largest_batch
         while batch >= 1:
-            self.run(np.zeros((batch, dim), np.float32))
+            self._checked(np.zeros((batch, bundle.manifest.latent.dim), np.float32), bundle)
             batch //= 2
 
-    def _measured(self, dim: int) -> float:
-        latents = np.zeros((self.largest_batch, dim), np.float32)
+
+def _rows_per_s(run: Callable[[Floats32], Images], latents: Floats32) -> float:
+    """Measures the best of three runs, since a machine that stalls says nothing about a generator."""
+
+    def run_s() -> float:
         begun = time.monotonic()
-        self.run(latents)
-        return self.largest_batch / max(time.monotonic() - begun, 1e-9)
+        run(latents)
+        return time.monotonic() - begun
+
+    return len(latents) / max(min(run_s() for _ in range(3)), 1e-9)
 
 
 def usable_cores() -> int:
@@ -117,13 +145,13 @@ def _cgroup_quota(root: Path) -> float | None:
 def _session(bundle: Bundle, device: Device) -> onnxruntime.InferenceSession:
     providers = _providers(device)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # fatal; what is less is raised, and need not be on standard error too
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     try:
         return onnxruntime.InferenceSession(bundle.generator, options, providers=providers)
     except Exception as error:  # ONNX Runtime raises a dozen unrelated classes, RuntimeError among them
-        raise BundleError(bundle.path / GENERATOR, f"ONNX Runtime can't load it: {_first_line(error)}") from error
+        raise BundleError(bundle.path / GENERATOR, f"ONNX Runtime can't load it: {_reason(error)}") from error
 
 
 def _providers(device: Device) -> list[str]:
@@ -152,5 +180,7 @@ def _cuda_advice() -> str:
     return "check nvidia-smi and install dcgan[gpu] instead of dcgan[cpu], or use --device cpu"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]
+def _reason(error: Exception) -> str:
+    """Gives the first line of an error; where it is long the end, since ONNX Runtime begins with its own C++ names."""
+    line = str(error).strip().split("\n", 1)[0]
+    return line if len(line) <= _LONGEST_REASON else f"...{line[-_LONGEST_REASON:]}"

@@ -1,5 +1,6 @@
 """The generator on this machine's CPU, and the device policy."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from dcgan import bundle as bundles
 from dcgan.errors import DeviceError
-from dcgan.generator import CUDA, Generator, _cgroup_quota, usable_cores
+from dcgan.generator import CUDA, Generator, _cgroup_quota, _rows_per_s, usable_cores
 from dcgan.latents import draw
 
 
@@ -40,6 +41,17 @@ def test_auto_takes_what_there_is_and_says_so(bundle):
     generator = Generator(bundles.load(bundle), "auto")
     assert generator.provider in onnxruntime.get_available_providers()
     assert generator.golden_exact
+
+
+def test_a_machine_that_stalls_while_it_is_measured_changes_no_pace():
+    """For it decides which calls are taken, until enough batches have told better."""
+    stalls_s = iter([0.5, 0.0, 0.5])
+
+    def run(latents: np.ndarray) -> np.ndarray:
+        time.sleep(next(stalls_s))
+        return np.zeros((len(latents), 6, 5, 3), np.uint8)
+
+    assert _rows_per_s(run, np.zeros((16, 8), np.float32)) > 16 / 0.4
 
 
 @pytest.mark.parametrize(
