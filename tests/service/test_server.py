@@ -405,7 +405,7 @@ async def test_every_watcher_hears_of_the_drain_and_none_delays_it(bundle):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_lost_device_ends_the_server(bundle, monkeypatch):
-    """Its calls are INTERNAL without internals, health says NOT_SERVING, and the process is told to end; draining too."""
+    """Its calls are INTERNAL without internals, health says NOT_SERVING, and the process ends; draining too."""
 
     def lost(*_):
         raise RuntimeError("CUDA error 700: /opt/secret/path")
