@@ -168,3 +168,10 @@ def test_an_export_of_nothing_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as usage:
         main(["export", "--output", str(tmp_path / "b")])
     assert usage.value.code == 2
+
+
+def test_what_a_person_saw_is_in_the_card(run: Path, tmp_path: Path) -> None:
+    """A note beside the figures, and hashed with the rest."""
+    assert main(["export", str(run), "--output", str(tmp_path / "b"), "--note", "12 of 100 are hybrids."]) == 0
+    assert "12 of 100 are hybrids." in (tmp_path / "b/MODEL_CARD.md").read_text()
+    bundle.load(tmp_path / "b")

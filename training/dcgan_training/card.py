@@ -4,8 +4,8 @@ from dcgan.bundle.manifest import Manifest
 from dcgan_training.config import Settings
 
 
-def model_card(manifest: Manifest, settings: Settings) -> str:
-    """Writes the card from the manifest and the settings of the run, as Markdown."""
+def model_card(manifest: Manifest, settings: Settings, note: str = "") -> str:
+    """Writes the card from the manifest, the settings of the run, and what a person says of it, as Markdown."""
     image, training = manifest.image, manifest.training
     colour = "grey" if image.channels == 1 else "RGB"
     return f"""# {manifest.name} {manifest.version}
@@ -44,6 +44,7 @@ The same latents through torch and through onnxruntime on a CPU, in grey levels 
 
 It draws what its data shows and nothing else, at {image.width} pixels; some images are between two kinds of thing.
 {_figures(manifest)}
+{note}
 
 ## Licence
 

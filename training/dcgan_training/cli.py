@@ -67,7 +67,11 @@ def _export(options: argparse.Namespace) -> int:
     from dcgan_training.export import Labels, export, export_random
 
     labels = Labels(
-        name=options.name, version=options.version, licence=options.licence, attribution=options.attribution
+        name=options.name,
+        version=options.version,
+        licence=options.licence,
+        attribution=options.attribution,
+        note=options.note,
     )
     if options.random:
         manifest = export_random(_random_settings(options), options.output, labels)
@@ -157,6 +161,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     add("--version", metavar="TEXT", help="version of the model; likewise (default: from the hash of the generator)")
     add("--licence", metavar="TEXT", help="licence of the weights (default: that of a known data set, or not stated)")
     add("--attribution", metavar="TEXT", help="credit to pass on (default: that of a known data set, or none)")
+    add("--note", default="", metavar="TEXT", help="what you saw in the images, for the model card (default: nothing)")
     parser.set_defaults(usage_error=parser.error)
     add = parser.add_argument_group("without a run").add_argument
     add("--random", action="store_true", help="untrained weights, to measure a server with")

@@ -44,12 +44,14 @@ class Labels:
         version: of the model; else the first 12 digits of the generator's sha256.
         licence: of the weights; else the known data set's, or "not stated".
         attribution: that must be passed on with the weights; else the known data set's, or none.
+        note: what a person who looked at the images says of them, for the model card; else nothing.
     """
 
     name: str | None = None
     version: str | None = None
     licence: str | None = None
     attribution: str | None = None
+    note: str = ""
 
 
 def export(directory: Path, output: Path, labels: Labels) -> Manifest:
@@ -96,7 +98,7 @@ def _export(settings: Settings, images_seen: int, source: Generator, output: Pat
         bundle.GENERATOR: graph,
         bundle.GOLDEN: golden,
         "preview.png": images.encode(preview, "png"),
-        "MODEL_CARD.md": model_card(manifest, settings).encode(),
+        "MODEL_CARD.md": model_card(manifest, settings, labels.note).encode(),
     }
     bundle.write(output, manifest, files)
     generator.Generator(bundle.load(output), "cpu")  # as a server will, from the disk
