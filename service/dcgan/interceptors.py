@@ -6,6 +6,7 @@ the log under the request id.
 """
 
 import asyncio
+import itertools
 import math
 import secrets
 import time
@@ -32,6 +33,7 @@ from dcgan.v1 import dcgan_pb2 as pb
 
 REQUEST_ID_KEY: Final = "x-request-id"
 _MAX_REQUEST_ID: Final = 64
+_PROCESS_ID: Final = secrets.token_hex(4)  # ids that are made count up behind it: unique, and cheap
 _MAX_HELD_BYTES: Final = 128 << 20
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["GeneratorService"]
 
@@ -40,6 +42,7 @@ _Handler: TypeAlias = Any  # the types of a handler's attributes are not publish
 _Unary: TypeAlias = Callable[[Message, Context], Awaitable[Message]]
 _Stream: TypeAlias = Callable[[Message, Context], AsyncGenerator[Message, None]]
 
+_counter = itertools.count(1)
 _log = structlog.get_logger()
 
 
@@ -215,7 +218,7 @@ def _request_id(context: Context) -> str:
             and value.isprintable()
         ):
             return value
-    return secrets.token_hex(8)
+    return f"{_PROCESS_ID}-{next(_counter):x}"
 
 
 def _milliseconds(seconds: float) -> float:
