@@ -43,8 +43,8 @@ def contents(folder):
 
 def test_16_images_are_the_same_files_at_once_and_one_by_one(run, tmp_path):
     """Names and bytes depend on seed and index alone."""
-    code, out, _ = run("sample", "--seed", 7, "--count", 16, "--output", tmp_path / "once")
-    assert (code, out) == (0, "16 images (seed 7, by linear 1)\n")
+    said = run("sample", "--seed", 7, "--count", 16, "--output", tmp_path / "once")
+    assert said == (0, "", "16 images (seed 7, by linear 1)\n")
     for index in range(16):
         assert run("sample", "--seed", 7, "--index", index, "--count", 1, "--output", tmp_path / "singly")[0] == 0
     assert sorted(contents(tmp_path / "once")) == sorted(NAMES)
@@ -83,10 +83,10 @@ def test_other_formats_and_truncation_show_in_the_names(run, tmp_path):
 
 def test_without_a_seed_the_server_draws_one_which_the_name_tells(run, tmp_path):
     """Asked for by it the image is the same."""
-    _, out, _ = run("sample", "--output", tmp_path)
+    _, _, err = run("sample", "--output", tmp_path)
     (path,) = tmp_path.iterdir()
     seed = path.name.split("-")[1]
-    assert f"seed {seed}" in out
+    assert f"seed {seed}" in err
     before = path.read_bytes()
     path.unlink()
     run("sample", "--seed", seed, "--output", tmp_path)
@@ -128,7 +128,7 @@ def test_health_is_0_only_for_a_server_that_serves(run, bundle):
     assert run("health")[:2] == (0, "SERVING\n")
     assert run("health", target="localhost:9")[0] == 1
     with serving_in_thread(bundle) as running:
-        running.health._server_status[""] = 2  # as it is while the server drains
+        running.health.stop()  # as it is while the server drains
         assert run("health", target=running.target)[:2] == (1, "NOT_SERVING\n")
 
 
@@ -198,17 +198,18 @@ def test_without_a_server_the_line_says_how_to_start_one(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_is_130_quiet_and_leaves_whole_files(server, tmp_path):
-    """In the middle of a million images."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_quietly_and_leaves_whole_files(server, tmp_path, number, code):
+    """In the middle of a million images; Ctrl-C, and what `timeout` and Kubernetes send."""
     command = [sys.executable, "-m", "dcgan", "sample", "--count", "1000000", "--target", server.target]
     flags = ["--output", tmp_path / "images", "--latents", tmp_path / "z.npy"]
     with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while len(list(tmp_path.glob("images/*.png"))) < 10:
             assert process.poll() is None
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (130, b"", b"")
+    assert (process.returncode, out, err) == (code, b"", b"")
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
     for path in list((tmp_path / "images").iterdir())[:50]:
         assert images.decode(path.read_bytes()).shape == (6, 5, 3)
@@ -223,6 +224,54 @@ def test_a_reader_that_leaves_ends_the_command_quietly(server):
         os.close(write)
         _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (141, b"")
+
+
+def test_an_output_may_be_standard_output(server, tmp_path):
+    """With nothing else in it: what was drawn is told on standard error."""
+    path = tmp_path / "out"
+    command = [sys.executable, "-m", "dcgan", "sample", "--seed", "7", "--target", server.target]
+    with path.open("wb") as out:
+        flags = ["--latents", "/dev/stdout"]
+        ended = subprocess.run([*command, *flags], stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "1 image (seed 7, by linear 1)\n")
+    with path.open("rb") as written:
+        np.testing.assert_array_equal(np.load(written), latents.draw(7, [0], 8, "normal"))
+        assert written.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("command", "redirection", "why"),
+    [
+        ("model", ">/dev/full", "No space left on device"),
+        ("--help", ">/dev/full", "No space left on device"),
+        ("model", ">&-", "it is closed"),
+    ],
+)
+def test_a_result_that_nobody_gets_is_one_line_and_1(server, command, redirection, why):
+    """The disk is full, or the shell closed the stream."""
+    command = [sys.executable, "-m", "dcgan", command, "--target", server.target]
+    shell = ["sh", "-c", f'exec "$@" {redirection}', "sh"]
+    buffered = os.environ | {"PYTHONUNBUFFERED": ""}  # as it is for users: not the write fails but the flush
+    ended = subprocess.run([*shell, *command], capture_output=True, text=True, env=buffered, check=False)
+    assert (ended.returncode, ended.stderr) == (1, f"dcgan: can't write to standard output: {why}\n")
+
+
+def test_a_note_that_nobody_reads_is_no_error(server, tmp_path):
+    """The images are there."""
+    command = [sys.executable, "-m", "dcgan", "sample", "--grid", tmp_path / "g.png", "--target", server.target]
+    for redirection in ("2>/dev/full", "2>&-", ">&-"):
+        subprocess.run(["sh", "-c", f'exec "$@" {redirection}', "sh", *command], capture_output=True, check=True)
+        (tmp_path / "g.png").unlink()
+
+
+def test_names_that_are_no_text_are_one_line_and_1(run, bundle, tmp_path):
+    """Python gives such bytes as lone surrogates, which neither gRPC nor a terminal takes."""
+    said = run("model", target="\udcff")
+    assert said == (1, "", "dcgan: --target is '\\udcff'; allowed: an address in UTF-8\n")
+    (tmp_path / "b\udcff").symlink_to(bundle)
+    ended = dcgan("verify", tmp_path / "b\udcff", PYTHONIOENCODING="utf-8")
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "can't write to standard output: 'utf-8' codec can't encode" in ended.stderr
 
 
 def test_a_full_disk_is_one_line_and_keeps_nothing(server, tmp_path):

@@ -1,46 +1,65 @@
 """The command `dcgan`: serve a model, check one, ask a server for pictures.
 
 Exit codes: 0 done; 1 it couldn't be done, with one line on standard error that says why; 2 the command line is wrong;
-130 interrupted by Ctrl-C; 141 nobody reads the output any more. `ask` and `operate` hold the commands; they and what
-they need are loaded when they run, so that each command loads no more than its own.
+130 interrupted by Ctrl-C; 141 nobody reads the output any more; 143 ended by SIGTERM. `ask` and `operate` hold the
+commands; they and what they need are loaded when they run, so that each command loads no more than its own.
 """
 
 import argparse
-import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import dcgan
-from dcgan.cli import flags
+from dcgan.cli import flags, output
 from dcgan.errors import DcganError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code. Argparse ends the program itself, with 2, for wrong usage."""
+    """Runs one command; returns its exit code. Wrong usage, with 2, and SIGTERM end the program by SystemExit."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _run(given)
-        sys.stdout.flush()  # here, where a broken pipe is still caught
+        try:
+            return _run(given)
+        finally:
+            output.flush()  # of --help too, with which argparse ends the program itself
     except DcganError as error:
-        sys.stderr.write(f"dcgan: {' '.join(error.message.split())}\n")
+        output.note(f"dcgan: {' '.join(error.message.split())}")
         return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Python flushes at exit once more; nothing may be left for it to complain about
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    return code
 
 
 def _run(argv: list[str]) -> int:
     arguments = _parser(argv).parse_args(argv)
-    if arguments.command in flags.ASKING:
-        from dcgan.cli import ask as commands
-    else:
-        from dcgan.cli import operate as commands  # type: ignore[no-redef]
-    code: int = getattr(commands, arguments.command)(arguments)
-    return code
+    if arguments.command not in flags.ASKING:
+        from dcgan.cli import operate
+
+        return int(getattr(operate, arguments.command)(arguments))
+
+    from dcgan.cli import ask
+
+    with _ended_in_order():
+        return int(getattr(ask, arguments.command)(arguments))
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Lets SIGTERM end the block as Ctrl-C does, so that files that were begun are removed."""
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    signal.signal(number, lambda *_: None)  # `timeout` signals twice, and the second one must not cut the cleaning up
+    sys.exit(128 + number)
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

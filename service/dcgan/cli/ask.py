@@ -1,13 +1,13 @@
 """The commands that ask a server: sample, interpolate, arithmetic, model.
 
 Images are written as they come, so that memory stays flat however many there are; each file whole or not at all.
+What was drawn is noted on standard error, since an output may be /dev/stdout.
 """
 
 import argparse
 import dataclasses
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from dcgan import images, latents
+from dcgan.cli.output import note, say
 from dcgan.client import Client, Model, Samples, connect
 from dcgan.errors import OutputError
 from dcgan.images import Pixels, SheetTerm
@@ -50,7 +51,7 @@ def sample(arguments: argparse.Namespace) -> int:
             for sink in sinks:
                 sink(last)
     if last is not None:
-        _say_drawn(last, count)
+        _note_drawn(last, count)
     return 0
 
 
@@ -67,7 +68,7 @@ def interpolate(arguments: argparse.Namespace) -> int:
         )
         frames = (images.enlarged_to(image, _FRAME) for chunk in chunks for image in chunk.images)
         images.write_animation(arguments.output, frames, arguments.fps)
-    _say(f"{arguments.frames} frames in {arguments.output}")
+    note(f"{arguments.frames} frames in {arguments.output}")
     return 0
 
 
@@ -91,7 +92,7 @@ def arithmetic(arguments: argparse.Namespace) -> int:
         answer.neighbours.images,
     )
     _save_picture(arguments.output, drawn, file_format)
-    _say(f"{arguments.sum} in {arguments.output}")
+    note(f"{arguments.sum} in {arguments.output}")
     return 0
 
 
@@ -100,9 +101,9 @@ def model(arguments: argparse.Namespace) -> int:
     with _client(arguments) as client:
         found = client.model()
     if arguments.json:
-        _say(json.dumps(dataclasses.asdict(found), default=str, indent=2))
+        say(json.dumps(dataclasses.asdict(found), default=str, indent=2))
     else:
-        _say("\n".join(f"{name:<12} {text}" for name, text in _described(found) if text))
+        say("\n".join(f"{name:<12} {text}" for name, text in _described(found) if text))
     return 0
 
 
@@ -183,10 +184,10 @@ def _save_picture(path: str, picture: Pixels, file_format: images.Format) -> Non
     images.save(path, data)
 
 
-def _say_drawn(chunk: Samples, count: int) -> None:
+def _note_drawn(chunk: Samples, count: int) -> None:
     by = f"by {chunk.identity.name} {chunk.identity.version}"
     of = "" if chunk.seed is None else f"seed {chunk.seed}, "
-    _say(f"{count} {'image' if count == 1 else 'images'} ({of}{by})")
+    note(f"{count} {'image' if count == 1 else 'images'} ({of}{by})")
 
 
 def _described(found: Model) -> Iterator[tuple[str, str]]:
@@ -209,7 +210,3 @@ def _described(found: Model) -> Iterator[tuple[str, str]]:
         yield "direction", f"{direction.name}, {span}{': ' if direction.description else ''}{direction.description}"
     yield "limits", ", ".join(f"{name} {value:,}" for name, value in dataclasses.asdict(found.limits).items())
     yield "licence", f"{found.licence}{'; ' if found.attribution else ''}{found.attribution}"
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
+from dcgan.errors import InvalidField
+
 _Parser: TypeAlias = argparse.ArgumentParser
 
 _MAX_UINT64: Final = (1 << 64) - 1
@@ -68,6 +70,7 @@ def _add_health(parser: _Parser) -> None:
 def _add_target(parser: _Parser, timeout_s: float = 30.0) -> None:
     parser.add_argument(
         "--target",
+        type=_address,
         default="localhost:50051",
         metavar="HOST:PORT",
         help="the server; several, separated by commas, are balanced. Default: localhost:50051",
@@ -102,6 +105,15 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _address(text: str) -> str:
+    """Refuses bytes that Python could only smuggle in: files may be called so, but gRPC takes UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidField("--target", ascii(text), "an address in UTF-8") from None
+    return text
 
 
 def _within(text: str, high: float) -> float:

@@ -2,10 +2,10 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dcgan.cli.output import say
 from dcgan.errors import SettingsError
 
 
@@ -44,7 +44,7 @@ def verify(arguments: argparse.Namespace) -> int:
         f"opset {manifest.opset}",
         f"golden: {len(bundle.golden_images)} images reproduced {exact} on {generator.provider}",
     ):
-        sys.stdout.write(f"{line}\n")
+        say(line)
     return 0
 
 
@@ -53,7 +53,7 @@ def health(arguments: argparse.Namespace) -> int:
     from dcgan.client.health import check
 
     status = check(arguments.target, timeout_s=arguments.timeout)
-    sys.stdout.write(f"{status}\n")
+    say(status)
     return 0 if status == "SERVING" else 1
 
 
