@@ -1,5 +1,6 @@
 """The command `dcgan` against a real server: files, pictures, exit codes, one line for every error."""
 
+import io
 import json
 import os
 import resource
@@ -324,3 +325,10 @@ def test_the_command_is_there_as_a_module_and_tells_its_version():
     for command in ("serve", "verify", "health", "model", "sample", "interpolate", "arithmetic"):
         assert command in shown
     assert "--max-queued-rows" in dcgan("serve", "--help").stdout
+
+
+def test_latents_go_into_a_pipe(server):
+    """For a program that reads them as they come; the summary is not among them."""
+    command = [sys.executable, "-m", "dcgan", "sample", "--seed", "7", "--count", "3", "--latents", "/dev/stdout"]
+    ended = subprocess.run([*command, "--target", server.target], capture_output=True, timeout=60, check=True)
+    np.testing.assert_array_equal(np.load(io.BytesIO(ended.stdout)), latents.draw(7, range(3), 8, "normal"))

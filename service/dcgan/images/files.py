@@ -42,13 +42,13 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """
     target = Path(path)
     try:
-        target = target.resolve()  # a link stays a link: the file that it points to is replaced
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder")
-        if target.exists() and not target.is_file():
+        if target.exists() and not target.is_file():  # asked before resolving, since a pipe's own name leads nowhere
             with target.open("wb") as file:
                 yield file
             return
+        target = target.resolve()  # a link stays a link: the file that it points to is replaced
         yield from _written_beside(target)
     except BrokenPipeError:
         raise  # whoever read from the pipe has enough; that is no error of ours
