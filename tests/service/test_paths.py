@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcgan.latents import Path, draw, mixed
+from dcgan.latents.paths import way
 from strategies import vectors
 
 DIM = 6
@@ -49,6 +50,14 @@ def test_a_path_passes_through_its_points_exactly(points, between, curve, easing
     count = between * len(points) if closed else between * (len(points) - 1) + 1
     frames = Path(np.array(points), count, curve, closed, easing).frames(0, count)
     np.testing.assert_array_equal(frames[::between], points)
+
+
+@given(vectors(DIM), vectors(DIM), st.booleans(), curves)
+def test_a_way_begins_and_ends_with_one_end_alone(a, b, opposite, curve):
+    """Weights of exactly 1 and 0: no sine, no division shows."""
+    ends = a.astype(np.float64), -a.astype(np.float64) if opposite else b.astype(np.float64)
+    route = way(*ends, curve)
+    assert (route.weights(0.0), route.weights(1.0)) == ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
 
 @given(st.integers(0, 2**32), st.floats(0, 1))

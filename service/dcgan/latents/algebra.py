@@ -7,17 +7,22 @@ Every node stands for a linear form: weights of named seeds, and one free vector
 Weights of the same seed merge. Where a form becomes a value (the result, an end of a mix) the seeds' part is
 divided by the root of the sum of its squared weights, so that it stays a draw from a normal prior; one seed alone
 is never changed, whatever its weight. A mix is the form that its two coefficients make of its ends.
+
+Whoever asks chooses the formula, so its cost is bounded: only nodes that the result needs are worked out, each of
+them becomes a value at most once, and a mix takes its value from those of its ends.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dcgan.errors import ExpressionError
-from dcgan.latents.paths import Curve, coefficients
+from dcgan.latents.forms import Form, Point, combined, mixed
+from dcgan.latents.paths import Curve
 from dcgan.latents.seeds import Floats32, Floats64, Prior, draw
 
 Normalization: TypeAlias = Literal["prior", "raw"]
@@ -159,72 +164,72 @@ def evaluate(expressions: Sequence[Expression], dim: int, prior: Prior, directio
     Returns:
         float32 of shape (n, dim). Not finite where weights overflow: check it.
     """
-    drawn = _drawn(expressions, dim, prior)
+    needed = [_needed(expression.nodes) for expression in expressions]
+    drawn = _drawn((node for nodes in needed for node in nodes.values()), dim, prior)
     out = np.empty((len(expressions), dim), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        for row, expression in enumerate(expressions):
-            out[row] = _evaluate_one(expression, dim, prior, directions, drawn)
+        for row, (expression, nodes) in enumerate(zip(expressions, needed, strict=True)):
+            result = expression.nodes[-1]
+            if isinstance(result, Seed):
+                out[row] = drawn[result]
+            else:
+                raw = expression.normalization == "raw"
+                out[row] = _Evaluation(nodes, dim, prior, directions, drawn, raw).result()
     return out
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """A linear form: weights of seeds, and a free vector, float64 (dim,), or None for zero."""
+class _Evaluation:
+    """The nodes of one expression, worked out in order; their seeds are sorted, so that a sum's order is its own."""
 
-    weights: dict[Seed, float] = field(default_factory=dict)
-    free: Floats64 | None = None
+    def __init__(
+        self,
+        nodes: Mapping[int, Node],
+        dim: int,
+        prior: Prior,
+        directions: Mapping[str, Floats32],
+        drawn: Mapping[Seed, Floats32],
+        raw: bool,
+    ) -> None:
+        names = {node for node in nodes.values() if isinstance(node, Seed)}
+        columns = sorted(names, key=attrgetter("seed", "index", "truncation"))
+        self._seeds = dict(zip(columns, np.eye(len(columns)), strict=True))
+        self._draws = np.array([drawn[name] for name in columns], np.float64).reshape(len(columns), dim)
+        self._nodes, self._directions, self._curve = nodes, directions, default_curve(prior)
+        self._normalizes, self._clips = not raw and prior == "normal", not raw and prior == "uniform"
+        self._forms: dict[int, Form] = {}
+        self._points: dict[int, Point] = {}
 
-    def value(self, drawn: Mapping[Seed, Floats32], dim: int) -> Floats64:
-        """Sums up the form: float64 (dim,)."""
-        total = np.zeros(dim) if self.free is None else self.free.copy()
-        for name, weight in self.weights.items():
-            total += weight * drawn[name].astype(np.float64)
-        return total
+    def result(self) -> Floats64:
+        """Computes the last node's value: float64 (dim,)."""
+        for position, node in self._nodes.items():
+            self._forms[position] = self._form(position, node)
+        value = self._point(position).value
+        return np.clip(value, -1.0, 1.0) if self._clips else value
 
-    def normalized(self) -> "_Form":
-        """Divides the seeds' weights so that their squares sum to 1; a lone seed gets its sign alone."""
-        # sum of squares by hypot: weights may be too large or small to be squared
-        norm = float(np.hypot.reduce(np.array(list(self.weights.values())))) if self.weights else 0.0
-        if norm in (0.0, 1.0):
-            return self
-        return _Form({name: weight / norm for name, weight in self.weights.items()}, self.free)
-
-
-def _evaluate_one(
-    expression: Expression,
-    dim: int,
-    prior: Prior,
-    directions: Mapping[str, Floats32],
-    drawn: Mapping[Seed, Floats32],
-) -> Floats64:
-    raw = expression.normalization == "raw"
-    forms: list[_Form] = []
-
-    def settled(position: int) -> _Form:
-        normalize = not raw and prior == "normal" and isinstance(expression.nodes[position], Sum)
-        return forms[position].normalized() if normalize else forms[position]
-
-    for node in expression.nodes:
+    def _form(self, position: int, node: Node) -> Form:
+        seed_count = len(self._seeds)
         match node:
             case Seed():
-                forms.append(_Form({node: 1.0}))
+                return Form(self._seeds[node])
             case Values(values):
-                forms.append(_Form(free=np.array(values, np.float64)))
+                return Form(np.zeros(seed_count), np.array(values, np.float64))
             case Direction(name):
-                forms.append(_Form(free=directions[name].astype(np.float64)))
+                return Form(np.zeros(seed_count), self._directions[name].astype(np.float64))
             case Sum(terms):
-                forms.append(_combined([(forms[position], weight) for position, weight in terms]))
+                return combined([(self._forms[source], weight) for source, weight in terms], seed_count)
             case Mix(start, end, t, curve):
-                ends = settled(start), settled(end)
-                first, second = (form.value(drawn, dim)[None] for form in ends)
-                way = curve or default_curve(prior)
-                a, b, across = coefficients(first, second, np.array([t]), way)
-                mixed = _combined([(ends[0], float(a[0])), (ends[1], float(b[0]))])
-                if across is not None:
-                    mixed = _combined([(mixed, 1.0), (_Form(free=across[0]), 1.0)])
-                forms.append(mixed)
-    result = settled(len(forms) - 1).value(drawn, dim)
-    return result if raw or prior == "normal" else np.clip(result, -1.0, 1.0)
+                point = mixed(self._point(start), self._point(end), t, curve or self._curve)
+                self._points[position] = point
+                return point.form
+
+    def _point(self, position: int) -> Point:
+        """Makes a value of a node's form, once however often it is used."""
+        if position not in self._points:
+            form = self._forms[position]
+            if self._normalizes and isinstance(self._nodes[position], Sum):
+                form = form.normalized()
+            self._points[position] = Point(form, form.value(self._draws))
+        return self._points[position]
 
 
 def default_curve(prior: Prior) -> Curve:
@@ -232,20 +237,21 @@ def default_curve(prior: Prior) -> Curve:
     return "spherical" if prior == "normal" else "linear"
 
 
-def _combined(terms: Sequence[tuple[_Form, float]]) -> _Form:
-    weights: dict[Seed, float] = {}
-    free: Floats64 | None = None
-    for form, factor in terms:
-        for name, weight in form.weights.items():
-            weights[name] = weights.get(name, 0.0) + factor * weight
-        if form.free is not None:
-            free = factor * form.free if free is None else free + factor * form.free
-    return _Form(weights, free)
+def _needed(nodes: Sequence[Node]) -> dict[int, Node]:
+    """Finds the nodes that the last one is made of, by position, in order; the others cost nothing."""
+    marked = {len(nodes) - 1}
+    for position in range(len(nodes) - 1, -1, -1):
+        match nodes[position] if position in marked else None:
+            case Sum(terms):
+                marked.update(source for source, _ in terms)
+            case Mix(start, end):
+                marked.update((start, end))
+    return {position: nodes[position] for position in sorted(marked)}
 
 
-def _drawn(expressions: Sequence[Expression], dim: int, prior: Prior) -> dict[Seed, Floats32]:
-    """Draws every seed of all expressions in one go."""
-    names = list(dict.fromkeys(node for one in expressions for node in one.nodes if isinstance(node, Seed)))
+def _drawn(nodes: Iterable[Node], dim: int, prior: Prior) -> dict[Seed, Floats32]:
+    """Draws every seed among the nodes in one go."""
+    names = list(dict.fromkeys(node for node in nodes if isinstance(node, Seed)))
     if not names:
         return {}
     rows = draw(

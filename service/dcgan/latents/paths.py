@@ -6,6 +6,7 @@ Frames that fall on a given latent are that latent exactly.
 Source of the spherical curve: White 2016, "Sampling generative networks", arXiv:1609.04468.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -54,47 +55,66 @@ class Path:
         return mixed(start, end, t, self.curve)
 
 
-def mixed(start: Floats32, end: Floats32, t: Floats64, curve: Curve) -> Floats32:
-    """Takes the points at t (n,) between rows of start and end (n, dim): float32 (n, dim), ends exact."""
-    first, second = start.astype(np.float64), end.astype(np.float64)
-    a, b, across = coefficients(first, second, t, curve)
-    way = a[:, None] * first + b[:, None] * second
-    if across is not None:
-        way += across
-    out: Floats32 = way.astype(np.float32)
-    return out
-
-
-def coefficients(
-    start: Floats64, end: Floats64, t: Floats64, curve: Curve
-) -> tuple[Floats64, Floats64, Floats64 | None]:
-    """Finds a, b (n,) and a vector (n, dim) or None, so that the point at t is a * start + b * end + the vector.
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The way from one latent to another: the weights of its ends that make the point at t.
 
     Spherical: sin((1-t)w)/sin(w) and sin(tw)/sin(w) for the angle w between the two. Where they are parallel, or
     one is zero, the line is taken. Where they are opposite every great circle is as short: the one through a fixed
-    perpendicular is taken, which is what the extra vector is for. At t = 0 and t = 1 the ends come out exactly.
+    perpendicular is taken, which is what the vector `aside` is for.
+
+    Attributes:
+        angle: between the ends, radians; 0 for a line.
+        lengths: of start and end, where they are opposite; else not used.
+        aside: float64 of shape (dim,), length 1, at right angles to the start; None unless the ends are opposite.
     """
+
+    angle: float = 0.0
+    lengths: tuple[float, float] = (0.0, 0.0)
+    aside: Floats64 | None = None
+
+    def weights(self, t: float) -> tuple[float, float, float]:
+        """Gives the weights of start, end and `aside` at t; 1, 0, 0 and 0, 1, 0 at the ends exactly."""
+        if self.aside is not None and 0.0 < t < 1.0:
+            turn, length = math.pi * t, (1.0 - t) * self.lengths[0] + t * self.lengths[1]
+            return math.cos(turn) * length / self.lengths[0], 0.0, math.sin(turn) * length
+        if self.angle == 0.0:
+            return 1.0 - t, t, 0.0
+        sine = math.sin(self.angle)
+        return math.sin((1.0 - t) * self.angle) / sine, math.sin(t * self.angle) / sine, 0.0
+
+
+_LINE: Final = Way()
+
+
+def mixed(start: Floats32, end: Floats32, t: Floats64, curve: Curve) -> Floats32:
+    """Takes the points at t (n,) between rows of start and end (n, dim): float32 (n, dim), ends exact."""
+    out = np.empty(start.shape, np.float32)
+    for row, (first, second) in enumerate(zip(start.astype(np.float64), end.astype(np.float64), strict=True)):
+        route = way(first, second, curve)
+        a, b, c = route.weights(float(t[row]))
+        point = a * first + b * second
+        out[row] = point if route.aside is None else point + c * route.aside
+    return out
+
+
+def way(start: Floats64, end: Floats64, curve: Curve) -> Way:
+    """Finds the way between two latents, float64 (dim,) each; numbers alone, so that thousands cost little."""
     if curve == "linear":
-        return 1.0 - t, t.copy(), None
-    length = np.linalg.norm(start, axis=1), np.linalg.norm(end, axis=1)
-    nonzero = (length[0] > 0.0) & (length[1] > 0.0)
-    unit = [vector / np.where(nonzero, norm, 1.0)[:, None] for vector, norm in zip((start, end), length, strict=True)]
+        return _LINE
+    lengths = _length(start), _length(end)
+    if not (lengths[0] > 0.0 and lengths[1] > 0.0):  # also lengths that are NaN
+        return _LINE
+    unit, other = start / lengths[0], end / lengths[1]
     # half-angle form: exact for small and for almost straight angles, where the arc cosine is not
-    angle = 2.0 * np.arctan2(np.linalg.norm(unit[0] - unit[1], axis=1), np.linalg.norm(unit[0] + unit[1], axis=1))
-    opposite = nonzero & (angle > np.pi - _PARALLEL)
-    line = ~nonzero | (angle < _PARALLEL) | opposite
-    safe = np.where(line, np.pi / 2, angle)
-    a = np.where(line, 1.0 - t, np.sin((1.0 - t) * safe) / np.sin(safe))
-    b = np.where(line, t, np.sin(t * safe) / np.sin(safe))
-    if not opposite.any():
-        return a, b, None
-    across = np.zeros_like(start)
-    for row in np.nonzero(opposite & (t > 0.0) & (t < 1.0))[0]:
-        turn = np.pi * t[row]
-        norm = (1.0 - t[row]) * length[0][row] + t[row] * length[1][row]
-        a[row], b[row] = np.cos(turn) * norm / length[0][row], 0.0
-        across[row] = np.sin(turn) * norm * _perpendicular(unit[0][row])
-    return a, b, across
+    angle = 2.0 * math.atan2(_length(unit - other), _length(unit + other))
+    if angle < _PARALLEL:
+        return _LINE
+    return Way(0.0, lengths, _perpendicular(unit)) if angle > math.pi - _PARALLEL else Way(angle)
+
+
+def _length(vector: Floats64) -> float:
+    return math.sqrt(vector.dot(vector))
 
 
 def _perpendicular(unit: Floats64) -> Floats64:
@@ -102,5 +122,5 @@ def _perpendicular(unit: Floats64) -> Floats64:
     axis = np.zeros_like(unit)
     axis[np.argmin(np.abs(unit))] = 1.0
     across = axis - (axis @ unit) * unit
-    length = np.linalg.norm(across)
+    length = _length(across)
     return across / length if length > 0.0 else axis
