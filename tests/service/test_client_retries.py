@@ -53,7 +53,7 @@ def bare(code: grpc.StatusCode) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), "of gRPC")
 
 
-@pytest.mark.parametrize("error", [InvalidField("seed", -1, "0"), VersionNotServed("1", "2"), Overloaded(9, 8, 0.1)])
+@pytest.mark.parametrize("error", [InvalidField("seed", -1, "0"), VersionNotServed("1", "2"), Overloaded("full", 0.1)])
 def test_what_blames_the_request_or_was_repeated_by_grpc_is_raised_at_once(error: DcganError) -> None:
     """As the class that the server raised."""
     tries = Tries("here", 30.0, True, Clock().read)
@@ -116,9 +116,9 @@ def test_a_stream_waits_as_long_as_a_server_that_is_full_asks_for() -> None:
     """Once it has begun, gRPC repeats nothing."""
     tries = Tries("here", 30.0, True, Clock().read)
     tries.progressed()
-    assert tries.delay_after(failure(Overloaded(9, 8, 12.5))) == 12.5
+    assert tries.delay_after(failure(Overloaded("full", 12.5))) == 12.5
     with pytest.raises(Overloaded):
-        tries.delay_after(failure(Overloaded(9, 8, 31.0)))
+        tries.delay_after(failure(Overloaded("full", 31.0)))
 
 
 def test_a_stream_that_another_version_replaced_says_so() -> None:
