@@ -164,8 +164,13 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     add("--note", default="", metavar="TEXT", help="what you saw in the images, for the model card (default: nothing)")
     parser.set_defaults(usage_error=parser.error)
     add = parser.add_argument_group("without a run").add_argument
-    add("--random", action="store_true", help="untrained weights, to measure a server with")
-    add("--recipe", default=recipes.DEFAULT.name, metavar="NAME", help=f"one of {_names()}")
+    add("--random", action="store_true", help="untrained weights, to measure a server with (default: no)")
+    add(
+        "--recipe",
+        default=recipes.DEFAULT.name,
+        metavar="NAME",
+        help=f"one of {_names()} (default: {recipes.DEFAULT.name})",
+    )
     add("--size", type=int, choices=SIZES, default=64, metavar="PX", help=f"{_sizes()} (default: 64)")
     add("--channels", type=int, choices=(1, 3), default=3, help="1 grey, 3 colour (default: 3)")
     add("--width", type=_whole(1, 256), metavar="N", help="1 to 256 (default: the recipe's)")
