@@ -4,7 +4,7 @@
 PYTHON ?= python3
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-system bench proto constraints clean
+.PHONY: demo test test-system bench bench-peers proto constraints clean
 
 demo: .venv/demo/ready  ## Starts a server on the bundled model, asks it for pictures, and says where they are.
 	.venv/demo/bin/python deploy/demo.py demo
@@ -21,6 +21,9 @@ test-system: .venv/test/ready  ## Runs the tests that need programs from outside
 
 bench: .venv/bench/ready  ## Measures the server beside raw onnxruntime, on the bundled model; needs h2load.
 	.venv/bench/bin/python tests/benchmarks/serving.py
+
+bench-peers: .venv/bench/ready build/bench/random-64  ## Measures it beside MLServer, LitServe and PyTriton from PyPI.
+	.venv/bench/bin/python tests/benchmarks/peers.py
 
 proto: .venv/test/ready  ## Generates the stubs after a change of the proto.
 	.venv/test/bin/python proto/generate.py service
@@ -42,6 +45,10 @@ clean:  ## Removes environments, caches and the demo's pictures.
 	$(PYTHON) -m venv .venv/bench
 	.venv/bench/$(INSTALL) '.[cpu,bench]'
 	touch $@
+
+build/bench/random-64:
+	$(MAKE) .venv/test/ready
+	.venv/test/bin/dcgan-train export --random --size 64 --width 64 --output $@
 
 .venv/test/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv/test
