@@ -44,6 +44,7 @@ from dcgan.latents import draw
 from dcgan.v1 import dcgan_pb2 as pb
 
 SEED = 1
+SETTLE_S = 0.3  # before a server is stopped: Triton ends itself where it is stopped in the middle of something
 START_S = 60.0  # the longest that a peer may take to its first answer
 HEADER = "| server | version | requests/s | dcgan over it | CPU ms a request | p50 ms | p99 ms | notes |"
 
@@ -146,9 +147,9 @@ def ours(model: str, case: Case) -> Iterator[Running]:
 @contextmanager
 def started(peer: Peer, python: str, case: Case, folder: Path, logs: Path) -> Iterator[Running]:
     """Runs a peer, stopped except where it is measured, and ends all its processes; its log stays."""
-    place = Place(python, folder / peer.name.split()[0], free_port())
+    place = Place(python, folder / peer.name.replace(" ", "-"), free_port())
     place.folder.mkdir()
-    log = logs / f"{place.folder.name}.log"
+    log = logs / f"{case.name.split(',')[0]}-{place.folder.name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             peer.command(case, place),
@@ -211,6 +212,7 @@ def measured(server: Running, size: int, options: argparse.Namespace) -> load.Lo
     try:
         return loaded(server, size, options)
     finally:
+        time.sleep(SETTLE_S)
         trees.send(server.pid, signal.SIGSTOP)
 
 

@@ -19,6 +19,7 @@ from dcgan.v1 import dcgan_pb2_grpc
 HERE = Path(__file__).resolve().parent
 GRPC = ("content-type: application/grpc", "te: trailers")
 RUNTIME = f"onnxruntime=={onnxruntime.__version__}"
+MLSERVER = ("mlserver==1.7.1", "uvloop<0.22", RUNTIME)  # its worker processes don't start with a newer uvloop
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Peer:
     """A server to compare with.
 
     Attributes:
-        name: as the table calls it.
+        name: as the table calls it; its first word names the environment.
         packages: what its environment gets from PyPI, the server first; none where it runs in ours.
         command: gives the command line that starts it.
         ask: asks once with a real client: the bytes of the image, and the call to count.
@@ -127,21 +128,21 @@ def _ask_litserve(case: Case, place: Place) -> tuple[bytes, Call]:
         return answer.read(), Call(url, (f"content-type: {content}",), case.latent, ("--h1",))
 
 
-def _mlserver(case: Case, place: Place) -> list[str]:
+def _mlserver(case: Case, place: Place, workers: int, threads: int) -> list[str]:
     settings = {
         "debug": False,
         "host": "127.0.0.1",
         "http_port": free_port(),
         "grpc_port": place.port,
         "metrics_port": free_port(),
-        "parallel_workers": case.instances,
+        "parallel_workers": workers,
     }
     model = {
         "name": "generator",
         "implementation": "mlserver_runtime.Generator",
         "max_batch_size": 16,
-        "max_batch_time": 0.002,
-        "parameters": {"uri": case.model},
+        "max_batch_time": 0.01,
+        "parameters": {"uri": case.model, "extra": {"threads": threads}},
     }
     (place.folder / "settings.json").write_text(json.dumps(settings))
     (place.folder / "model-settings.json").write_text(json.dumps(model))
@@ -166,10 +167,17 @@ PEERS = (
     Peer("plain grpc.aio", (), _plain, _ask_plain, "gRPC; a thread a core, no batching, no logs, no metrics"),
     Peer(
         "MLServer",
-        ("mlserver==1.7.1", "uvloop<0.22", RUNTIME),  # its workers need a loop that is made when it is asked for
-        _mlserver,
+        MLSERVER,
+        lambda case, place: _mlserver(case, place, workers=case.instances, threads=1),
         _ask_v2,
-        "V2 over gRPC, raw contents; parallel_workers = cores, batches of 16 within 2 ms, metrics on",
+        "V2 over gRPC, raw contents; parallel_workers = cores, batches of 16 within 10 ms, metrics on",
+    ),
+    Peer(
+        "MLServer in process",
+        MLSERVER,
+        lambda case, place: _mlserver(case, place, workers=0, threads=case.instances),
+        _ask_v2,
+        "the same with parallel_workers 0, and a thread a core in the runtime",
     ),
     Peer(
         "LitServe",

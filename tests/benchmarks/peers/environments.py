@@ -20,7 +20,7 @@ def python_of(peer: Peer) -> str:
     if not peer.packages:
         return sys.executable
     base = next(filter(shutil.which, peer.pythons))
-    folder = FOLDER / peer.name.lower()
+    folder = FOLDER / peer.name.split()[0].lower()
     python, ready = (folder / "bin/python").absolute(), folder / "ready"
     wanted = "\n".join(peer.packages)
     if not ready.exists() or ready.read_text() != wanted:
