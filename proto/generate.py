@@ -6,6 +6,7 @@ the last one on protobuf 6, since stubs ask for at least the protobuf that made 
 
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 from grpc_tools import protoc
@@ -17,8 +18,11 @@ GENERATED = ["dcgan_pb2.py", "dcgan_pb2.pyi", "dcgan_pb2_grpc.py", "dcgan_pb2_gr
 def generate(output: Path) -> None:
     """Writes the stubs and the service config to `output`/dcgan/v1; ends the program if protoc fails."""
     outputs = [f"--{kind}_out={output}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    scripts = Path(sysconfig.get_path("scripts"))  # of this environment, which need not be on the PATH
+    plugins = [f"--plugin={name}={scripts / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
     well_known = Path(protoc.__file__).parent / "_proto"
-    if protoc.main(["protoc", f"-I{PROTO}", f"-I{well_known}", *outputs, str(PROTO / "dcgan/v1/dcgan.proto")]):
+    imports = [f"-I{PROTO}", f"-I{well_known}"]
+    if protoc.main(["protoc", *imports, *plugins, *outputs, str(PROTO / "dcgan/v1/dcgan.proto")]):
         raise SystemExit("protoc failed")
     shutil.copy(PROTO / "service_config.json", output / "dcgan/v1")
 
