@@ -6,7 +6,8 @@ A result that nobody gets is an error; a note that nobody reads is none.
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from typing import TextIO
 
 from dcgan.errors import OutputError
 
@@ -34,8 +35,11 @@ def flush() -> None:
 def note(text: str) -> None:
     """Writes a line to standard error, if there is one."""
     if sys.stderr is not None:
-        with suppress(OSError):
+        try:
             sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+        except OSError:
+            _silence(sys.stderr)
 
 
 @contextmanager
@@ -43,9 +47,13 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except (OSError, UnicodeError) as error:
-        # Python flushes at exit once more; nothing may be left for it to complain about
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise
         why = error.strerror if isinstance(error, OSError) else error
         raise OutputError(f"can't write to standard output: {why}") from error
+
+
+def _silence(stream: TextIO) -> None:
+    """Leads a stream nowhere: Python flushes it at exit once more, and would complain of what is left in it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
