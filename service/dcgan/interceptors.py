@@ -63,17 +63,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         path: str = handler_call_details.method
         if path not in self._wrapped:
             handler = await continuation(handler_call_details)
-            ours = path.removeprefix(self._prefix) in _SERVICE.methods_by_name
-            if not ours:
+            method = path.removeprefix(self._prefix)
+            if method not in _SERVICE.methods_by_name:
                 return handler
-            self._wrapped[path] = self._wrap(handler, path.removeprefix(self._prefix))
+            self._wrapped[path] = self._wrap(handler, method)
         return self._wrapped[path]
 
     def _wrap(self, handler: _Handler, method: str) -> _Handler:
         message_class: type[Message] = getattr(pb, _SERVICE.methods_by_name[method].input_type.name)
         if handler.response_streaming:
-            make = grpc.unary_stream_rpc_method_handler
-            return make(
+            return grpc.unary_stream_rpc_method_handler(
                 self._streaming(handler.unary_stream, method, message_class),
                 response_serializer=handler.response_serializer,
             )

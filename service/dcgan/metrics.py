@@ -38,7 +38,6 @@ class Metrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
         self.requests = Counter(
             "dcgan_requests", "Calls that ended, by method and gRPC status code.", ["method", "code"], registry=registry
         )
