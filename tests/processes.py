@@ -49,10 +49,11 @@ def serve(model: Path | str, *flags: object) -> Iterator[Serving]:
         assert '"serving"' in line, line + process.stderr.read()
         event = json.loads(line)
         # its log is read to the end by a process that needs no attention, so that the pipe never fills
-        with subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL) as reader:
-            yield Serving(process, event["target"], event["metrics"])
-            process.kill()
-            reader.wait()
+        with subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL):
+            try:
+                yield Serving(process, event["target"], event["metrics"])
+            finally:
+                process.kill()  # else the reader, and we with it, would wait for more for ever
     finally:
         process.kill()
         process.wait()
