@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
+from prometheus_client import Counter
 
 from dcgan.errors import (
     DcganError,
@@ -69,8 +70,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._wrapped[path] = self._wrap(handler, method)
         return self._wrapped[path]
 
-    def _wrap(self, handler: _Handler, method: str) -> _Handler:
-        message_class: type[Message] = getattr(pb, _SERVICE.methods_by_name[method].input_type.name)
+    def _wrap(self, handler: _Handler, name: str) -> _Handler:
+        method = _Method(self._metrics, name)
+        message_class: type[Message] = getattr(pb, _SERVICE.methods_by_name[name].input_type.name)
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 self._streaming(handler.unary_stream, method, message_class),
@@ -81,15 +83,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             response_serializer=handler.response_serializer,
         )
 
-    def _answering(self, behaviour: _Unary, method: str, message_class: type[Message]) -> Any:
+    def _answering(self, behaviour: _Unary, method: "_Method", message_class: type[Message]) -> Any:
         async def answer(data: bytes, context: Context) -> Message:
             request: Message | None = None
-            call = _Call(self._metrics, method, context, self._default_deadline_s)
+            call = _Call(method, context, self._default_deadline_s)
             try:
                 with call, self._held(len(data)):
                     request = _parsed(data, message_class)
                     data = b""  # what waits, waits once
-                    async with asyncio.timeout(None if _has_deadline(context) else self._default_deadline_s):
+                    if call.has_deadline:  # gRPC cancels us when it passes
+                        return await behaviour(request, context)
+                    async with asyncio.timeout(self._default_deadline_s):
                         return await behaviour(request, context)
             except Exception:
                 data, request = b"", None  # gRPC keeps the frame of an aborted call until the collector runs
@@ -98,10 +102,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return answer
 
-    def _streaming(self, behaviour: _Stream, method: str, message_class: type[Message]) -> Any:
+    def _streaming(self, behaviour: _Stream, method: "_Method", message_class: type[Message]) -> Any:
         async def stream(data: bytes, context: Context) -> AsyncGenerator[Message, None]:
             request: Message | None = None
-            call = _Call(self._metrics, method, context, default_deadline_s=math.inf)
+            call = _Call(method, context, default_deadline_s=math.inf)
             try:
                 with call, self._held(len(data)):
                     request = _parsed(data, message_class)
@@ -127,28 +131,58 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._held_bytes -= size_bytes
 
 
+class _Method:
+    """The counts of one method, each looked up among its labels once: a look-up costs as much as a count."""
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self.name = name
+        self._metrics = metrics
+        self._in_progress = metrics.requests_in_progress.labels(name)
+        self._seconds = metrics.request_seconds.labels(name)
+        self._ended: dict[grpc.StatusCode, Counter] = {}
+
+    def begin(self) -> None:
+        """Counts a call that begins."""
+        self._in_progress.inc()
+
+    def end(self, code: grpc.StatusCode, reason: str | None, seconds: float) -> None:
+        """Counts a call that ends."""
+        self._in_progress.dec()
+        self._seconds.observe(seconds)
+        if code not in self._ended:
+            self._ended[code] = self._metrics.requests.labels(self.name, code.name)
+        self._ended[code].inc()
+        if reason is not None:
+            self._metrics.refused.labels(reason).inc()
+
+
 class _Call:
     """One call from its arrival to its end, counted and logged once, however it ends, before its caller hears of it."""
 
-    def __init__(self, metrics: Metrics, method: str, context: Context, default_deadline_s: float) -> None:
-        self._metrics, self._method, self._context = metrics, method, context
+    def __init__(self, method: _Method, context: Context, default_deadline_s: float) -> None:
+        self._method, self._context = method, context
         self._started = time.monotonic()
-        left_s = context.time_remaining() if _has_deadline(context) else default_deadline_s
-        self._record = CallRecord(_request_id(context), self._started + left_s)
+        left_s: float | None = context.time_remaining()  # the published type leaves None out
+        self.has_deadline = left_s is not None
+        self._record = CallRecord(
+            _request_id(context), self._started + (default_deadline_s if left_s is None else left_s)
+        )
         self._error: DcganError | None = None
 
     def __enter__(self) -> None:
-        self._metrics.requests_in_progress.labels(self._method).inc()
+        self._method.begin()
         current_call.set(self._record)
         self._context.set_trailing_metadata(((REQUEST_ID_KEY, self._record.request_id),))
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, Exception):
+        if error is None:
+            code = grpc.StatusCode.OK
+        elif isinstance(error, Exception):
             self._error = self._known(error)
             code = code_of(self._error)
         else:
-            code = grpc.StatusCode.OK if error is None else self._given_up()
-        self._count(code.name, time.monotonic() - self._started)
+            code = self._given_up()
+        self._count(code, time.monotonic() - self._started)
 
     async def abort(self) -> None:
         """Ends the call with the status of its error; always raises."""
@@ -158,18 +192,15 @@ class _Call:
         trailers = (*trailers_of(error), (REQUEST_ID_KEY, self._record.request_id))
         await self._context.abort(code_of(error), message_of(error), trailing_metadata=trailers)
 
-    def _count(self, code: str, seconds: float) -> None:
-        self._metrics.requests_in_progress.labels(self._method).dec()
-        self._metrics.requests.labels(self._method, code).inc()
-        self._metrics.request_seconds.labels(self._method).observe(seconds)
-        if self._error is not None:
-            self._metrics.refused.labels(self._error.reason).inc()
+    def _count(self, code: grpc.StatusCode, seconds: float) -> None:
+        reason = None if self._error is None else self._error.reason
+        self._method.end(code, reason, seconds)
         record = self._record
         _log.info(
             "call",
-            method=self._method,
-            code=code,
-            reason=None if self._error is None else self._error.reason,
+            method=self._method.name,
+            code=code.name,
+            reason=reason,
             request_id=record.request_id,
             image_count=record.image_count,
             queue_ms=_milliseconds(record.queue_s),
@@ -180,7 +211,7 @@ class _Call:
 
     def _given_up(self) -> grpc.StatusCode:
         """Says why a call ended without an answer: gRPC cancels the handler when its caller's deadline passes too."""
-        late = _has_deadline(self._context) and self._context.time_remaining() <= 0
+        late = self.has_deadline and self._context.time_remaining() <= 0
         return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
 
     def _known(self, error: Exception) -> DcganError:
@@ -188,7 +219,7 @@ class _Call:
             return error
         if isinstance(error, TimeoutError):
             return DeadlineExceeded("the server's default deadline passed; set a longer one on the call")
-        _log.error("defect", request_id=self._record.request_id, method=self._method, exc_info=error)
+        _log.error("defect", request_id=self._record.request_id, method=self._method.name, exc_info=error)
         return InternalError(self._record.request_id)
 
 
@@ -199,11 +230,6 @@ def _parsed(data: bytes, message_class: type[Message]) -> Message:
         return message_class.FromString(data)
     except DecodeError:
         raise MalformedRequest(message_class.DESCRIPTOR.full_name, len(data)) from None
-
-
-def _has_deadline(context: Context) -> bool:
-    remaining: float | None = context.time_remaining()  # the published type leaves None out
-    return remaining is not None
 
 
 def _request_id(context: Context) -> str:

@@ -9,11 +9,13 @@ import logging
 import sys
 import threading
 from collections import deque
-from typing import Final, TextIO
+from collections.abc import Callable
+from typing import Any, Final, TextIO
 
+import orjson
 import structlog
 import structlog.tracebacks
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 _MAX_WAITING: Final = 10_000  # lines, about 4 MB
 _TRACEBACK: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # latents are never logged
@@ -25,7 +27,7 @@ def configure(level: str) -> None:
     if sys.stderr.isatty():
         form: list[Processor] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
-        form = [structlog.processors.ExceptionRenderer(_TRACEBACK), structlog.processors.JSONRenderer()]
+        form = [structlog.processors.ExceptionRenderer(_TRACEBACK), structlog.processors.JSONRenderer(_json)]
     writer = _Writer(sys.stderr)
     structlog.configure(
         processors=[
@@ -37,6 +39,10 @@ def configure(level: str) -> None:
         logger_factory=lambda *_: writer,
         cache_logger_on_first_use=True,
     )
+
+
+def _json(event: EventDict, default: Callable[[Any], Any]) -> str:
+    return orjson.dumps(event, default=default).decode()
 
 
 class _Writer:

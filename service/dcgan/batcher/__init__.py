@@ -113,6 +113,8 @@ class Batcher:
         self._pace = Pace(runner.rows_per_s, runner.threads, runner.largest_batch)
         self._queue: deque[_Run] = deque()
         self._waiting_rows = 0
+        metrics.queued_rows.set_function(lambda: self._waiting_rows)
+        metrics.saturation.set_function(lambda: min(1.0, self._waiting_rows / self._max_queued_rows))
         self._idle = 0
         self._failures = 0  # batches in a row
         self._begun: dict[int, float] = {}  # when each thread's batch began, by thread
@@ -163,7 +165,7 @@ class Batcher:
             if not admitted:
                 self._admit(run)
             self._queue.append(run)
-            self._set_waiting(self._waiting_rows + rows.count)
+            self._waiting_rows += rows.count
             self._changed.notify(min(rows.count, len(self._threads)))
         try:
             return await run.answer
@@ -189,14 +191,9 @@ class Batcher:
     def _drop(self, run: _Run) -> None:
         with self._changed:
             if run.waiting:
-                self._set_waiting(self._waiting_rows - run.waiting)
+                self._waiting_rows -= run.waiting
                 run.taken = run.rows.count
                 self._queue.remove(run)
-
-    def _set_waiting(self, rows: int) -> None:
-        self._waiting_rows = rows
-        self._metrics.queued_rows.set(rows)
-        self._metrics.saturation.set(min(1.0, rows / self._max_queued_rows))
 
     # What follows runs in the device threads.
 
@@ -227,13 +224,12 @@ class Batcher:
         """Fills a batch by turns: each waiting run gives its part of the room left, then goes to the back."""
         batch: list[_Part] = []
         now = time.monotonic()
-        waiting = self._waiting_rows
         taken = 0
         while taken < room and self._queue:
             run = self._queue.popleft()
             # one that is alone is tried whatever the pace says, or a pace measured wrong would never be corrected
             if now >= run.deadline or (self._queue and now + self._pace.seconds_for(run.waiting) > run.deadline):
-                waiting -= run.waiting
+                self._waiting_rows -= run.waiting
                 run.taken = run.rows.count
                 self._loop.call_soon_threadsafe(_expire, run)
                 continue
@@ -246,7 +242,7 @@ class Batcher:
             taken += count
             if run.waiting:
                 self._queue.append(run)
-        self._set_waiting(waiting - taken)
+        self._waiting_rows -= taken
         return batch
 
     def _probe(self) -> None:
