@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from dcgan import latents
-from dcgan.latents import draw
+from dcgan.latents import compiled, draw
 from dcgan.latents.seeds import inverse_normal_cdf, philox
 from strategies import priors, words64
 
@@ -49,7 +49,9 @@ def test_the_inverse_normal_cdf_is_as_241_after_rounding():
     uniform = (words + 0.5) / 2**32
     normal = statistics.NormalDist()
     expected = np.array([normal.inv_cdf(u) for u in uniform.tolist()])
-    np.testing.assert_array_equal(inverse_normal_cdf(uniform).astype(np.float32), expected.astype(np.float32))
+    one_by_one = np.array([compiled.inverse_normal_cdf(u) for u in uniform])
+    for found in (inverse_normal_cdf(uniform), one_by_one):
+        np.testing.assert_array_equal(found.astype(np.float32), expected.astype(np.float32))
 
 
 @given(seed=words64, index=words64, prior=priors, dim=st.integers(1, 130))
@@ -64,6 +66,22 @@ def test_a_latent_is_what_the_contract_says_value_by_value(seed, index, prior, d
         )
         u = (int(words[j % 4][0]) + 0.5) / 2**32
         assert drawn[j] == np.float32(2 * u - 1 if prior == "uniform" else inverse_normal_cdf(np.array([u]))[0])
+
+
+@given(
+    names=st.lists(st.tuples(words64, words64, st.none() | st.floats(0.01, 8.0)), min_size=1, max_size=20),
+    prior=priors,
+    dim=st.integers(1, 130),
+)
+def test_compiled_draws_are_the_same_bits(names, prior, dim):
+    """What a server draws between two batches is what NumPy draws anywhere else, truncated rows among others."""
+    seeds, indices = (np.array([name[at] for name in names], np.uint64) for at in (0, 1))
+    limits = np.array([np.inf if limit is None else limit for *_, limit in names])
+    truncations = None if prior == "uniform" or np.isinf(limits).all() else limits
+    np.testing.assert_array_equal(
+        compiled.draw(seeds, indices, dim, prior, truncations),
+        draw(seeds, indices, dim, prior, truncations=truncations),
+    )
 
 
 @given(seed=words64, first=st.integers(0, 2**64 - 700), count=st.integers(1, 600), prior=priors)

@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from dcgan.latents import NO_TRUNCATION, Floats32, Prior, draw
+from dcgan.latents import NO_TRUNCATION, Floats32, Prior
+from dcgan.latents.compiled import draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +68,5 @@ def _drawn(parts: Sequence[SeedRows], dim: int, prior: Prior) -> Floats32:
         np.concatenate([np.uint64(part.first_index) + np.arange(part.count, dtype=np.uint64) for part in parts]),
         dim,
         prior,
-        truncations=np.repeat([part.truncation for part in parts], counts) if truncated else None,
+        np.repeat([part.truncation for part in parts], counts) if truncated else None,
     )

@@ -29,8 +29,8 @@ NEIGHBOUR_RADIUS: Final = 0.25
 _BLOCK_VALUES: Final = 1 << 15  # values made at a time: the float64 temporaries stay in the L2 cache
 _LOW_32: Final = np.uint64(0xFFFFFFFF)
 _SHIFT: Final = np.uint64(32)
-_MULTIPLIERS: Final = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_KEY_STEPS: Final = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+MULTIPLIERS: Final = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+KEY_STEPS: Final = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
 def draw(
@@ -58,7 +58,9 @@ def draw(
     """
     index = np.atleast_1d(np.asarray(indices, np.uint64))
     seed = np.broadcast_to(np.asarray(seeds, np.uint64), index.shape)
-    low = _truncated_mass(truncations, len(index))
+    low = None
+    if truncations is not None:
+        low = truncated_mass(np.broadcast_to(np.asarray(truncations, np.float64), index.shape))
     out = np.empty((len(index), dim), np.float32)
     rows = max(1, _BLOCK_VALUES // dim)
     for start in range(0, len(index), rows):
@@ -87,15 +89,15 @@ def philox(counter: tuple[Words, Words, Words, Words], key: tuple[Words, Words])
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
-        product0 = c0 * _MULTIPLIERS[0]
-        product1 = c2 * _MULTIPLIERS[1]
+        product0 = c0 * MULTIPLIERS[0]
+        product1 = c2 * MULTIPLIERS[1]
         c0 = (product1 >> _SHIFT) ^ c1 ^ k0
         c2 = (product0 >> _SHIFT) ^ c3 ^ k1
         product1 &= _LOW_32
         product0 &= _LOW_32
         c1, c3 = product1, product0
-        k0 = (k0 + _KEY_STEPS[0]) & _LOW_32
-        k1 = (k1 + _KEY_STEPS[1]) & _LOW_32
+        k0 = (k0 + KEY_STEPS[0]) & _LOW_32
+        k1 = (k1 + KEY_STEPS[1]) & _LOW_32
     return c0, c1, c2, c3
 
 
@@ -107,15 +109,15 @@ def inverse_normal_cdf(probability: Floats64) -> Floats64:
     """
     q = probability - 0.5
     r = 0.180625 - q * q
-    value = _polynomial(r, _CENTRE_NUMERATOR)
+    value = _polynomial(r, CENTRE_NUMERATOR)
     value *= q
-    value /= _polynomial(r, _CENTRE_DENOMINATOR)
+    value /= _polynomial(r, CENTRE_DENOMINATOR)
     tail = np.nonzero(np.abs(q) > 0.425)
     if len(tail[0]):
         p = probability[tail]
         upper = q[tail] > 0.0
         r = np.sqrt(-np.log(np.where(upper, 1.0 - p, p))) - 1.6
-        far = _polynomial(r, _TAIL_NUMERATOR) / _polynomial(r, _TAIL_DENOMINATOR)
+        far = _polynomial(r, TAIL_NUMERATOR) / _polynomial(r, TAIL_DENOMINATOR)
         value[tail] = np.where(upper, far, -far)
     return value
 
@@ -137,12 +139,9 @@ def _uniforms(seed: Words, index: Words, dim: int, stream: int) -> Floats64:
     return uniform
 
 
-def _truncated_mass(truncations: ArrayLike | None, count: int) -> Floats64 | None:
-    """Gives the probability that the truncation cuts off on each side, float64 (n,); None without truncation."""
-    if truncations is None:
-        return None
-    limits = np.broadcast_to(np.asarray(truncations, np.float64), (count,))
-    values, where = np.unique(limits, return_inverse=True)
+def truncated_mass(truncations: Floats64) -> Floats64:
+    """Gives the probability that each truncation cuts off on either side, both float64 (n,)."""
+    values, where = np.unique(truncations, return_inverse=True)
     mass: Floats64 = np.array([0.5 * math.erfc(t / math.sqrt(2.0)) for t in values.tolist()])[where]
     return mass
 
@@ -157,7 +156,7 @@ def _polynomial(x: Floats64, coefficients: tuple[float, ...]) -> Floats64:
     return value
 
 
-_CENTRE_NUMERATOR: Final = (
+CENTRE_NUMERATOR: Final = (
     2.5090809287301226727e3,
     3.3430575583588128105e4,
     6.7265770927008700853e4,
@@ -167,7 +166,7 @@ _CENTRE_NUMERATOR: Final = (
     1.3314166789178437745e2,
     3.3871328727963666080e0,
 )
-_CENTRE_DENOMINATOR: Final = (
+CENTRE_DENOMINATOR: Final = (
     5.2264952788528545610e3,
     2.8729085735721942674e4,
     3.9307895800092710610e4,
@@ -177,7 +176,7 @@ _CENTRE_DENOMINATOR: Final = (
     4.2313330701600911252e1,
     1.0,
 )
-_TAIL_NUMERATOR: Final = (
+TAIL_NUMERATOR: Final = (
     7.74545014278341407640e-4,
     2.27238449892691845833e-2,
     2.41780725177450611770e-1,
@@ -187,7 +186,7 @@ _TAIL_NUMERATOR: Final = (
     4.63033784615654529590e0,
     1.42343711074968357734e0,
 )
-_TAIL_DENOMINATOR: Final = (
+TAIL_DENOMINATOR: Final = (
     1.05075007164441684324e-9,
     5.47593808499534494600e-4,
     1.51986665636164571966e-2,
