@@ -8,13 +8,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dcgan import images as codecs
 from dcgan.batcher import Drawn, Images
 from dcgan.generator import usable_cores
-from dcgan.latents import Floats32
 from dcgan.metrics import Metrics, current_call
 from dcgan.registry import Model
 from dcgan.requests import Format
@@ -38,37 +36,40 @@ class Answers:
         self._pool = ThreadPoolExecutor(self._cores, thread_name_prefix="encode")
 
     async def image_batch(self, drawn: Drawn, image_format: Format) -> pb.ImageBatch:
-        """Encodes images, uint8 (n, height, width, channels), and counts what they cost for the call's log line."""
+        """Encodes images, and counts what they cost for the call's log line."""
         started = time.monotonic()
-        images = drawn.images
-        count, height, width, channels = images.shape
-        batch = pb.ImageBatch(format=_FORMATS[image_format], height=height, width=width, channels=channels, count=count)
+        _, height, width, channels = drawn.images[0].shape
+        batch = pb.ImageBatch(
+            format=_FORMATS[image_format], height=height, width=width, channels=channels, count=drawn.count
+        )
         if image_format == "raw":
-            batch.raw = images.tobytes()
+            batch.raw = b"".join(piece.data for piece in drawn.images)
         else:
-            batch.encoded.extend(await self._encoded(images, image_format))
+            batch.encoded.extend(await self._encoded(drawn.images, image_format))
         seconds = time.monotonic() - started
         self._encode_seconds.observe(seconds)
         call = current_call.get()
-        call.image_count += count
+        call.image_count += drawn.count
         call.queue_s += drawn.queue_s
         call.device_s += drawn.device_s
         call.encode_s += seconds
         return batch
 
-    async def _encoded(self, images: Images, image_format: codecs.Format) -> list[bytes]:
+    async def _encoded(self, pieces: list[Images], image_format: codecs.Format) -> list[bytes]:
         loop = asyncio.get_running_loop()
-        parts = np.array_split(images, min(len(images), self._cores))
+        images = [image for piece in pieces for image in piece]
+        size = -(-len(images) // self._cores)
+        parts = [images[start : start + size] for start in range(0, len(images), size)]
         encoded = await asyncio.gather(
             *(loop.run_in_executor(self._pool, _encode_all, part, image_format) for part in parts)
         )
         return [one for part in encoded for one in part]
 
 
-def latent_batch(latents: Floats32) -> pb.LatentBatch:
-    """Packs latents, float32 (n, dim)."""
-    count, dim = latents.shape
-    return pb.LatentBatch(count=count, dim=dim, values=latents.astype("<f4", copy=False).tobytes())
+def latent_batch(drawn: Drawn) -> pb.LatentBatch:
+    """Packs the latents of what was drawn."""
+    values = b"".join(piece.astype("<f4", copy=False).data for piece in drawn.latents)
+    return pb.LatentBatch(count=drawn.count, dim=drawn.latents[0].shape[1], values=values)
 
 
 def description(model: Model) -> pb.GetModelResponse:
@@ -109,5 +110,5 @@ def description(model: Model) -> pb.GetModelResponse:
     )
 
 
-def _encode_all(images: Images, image_format: codecs.Format) -> list[bytes]:
+def _encode_all(images: list[Images], image_format: codecs.Format) -> list[bytes]:
     return [codecs.encode(image, image_format) for image in images]

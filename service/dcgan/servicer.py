@@ -50,7 +50,7 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
             identity=model.identity,
             images=await self._answers.image_batch(drawn, want.format),
             seed=want.seed,
-            latents=latent_batch(drawn.latents) if want.include_latents else None,
+            latents=latent_batch(drawn) if want.include_latents else None,
         )
 
     async def StreamSamples(
@@ -70,7 +70,7 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
                     identity=None if start else model.identity,
                     images=await self._answers.image_batch(drawn, want.format),
                     seed=want.seed,
-                    latents=latent_batch(drawn.latents) if want.include_latents else None,
+                    latents=latent_batch(drawn) if want.include_latents else None,
                     first_index=want.first_index + start,
                 )
 
@@ -92,7 +92,7 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
                 yield pb.InterpolateResponse(
                     identity=model.identity if start == want.first_frame else None,
                     images=await self._answers.image_batch(drawn, want.format),
-                    latents=latent_batch(drawn.latents) if want.include_latents else None,
+                    latents=latent_batch(drawn) if want.include_latents else None,
                     first_frame=start,
                 )
 
@@ -118,7 +118,7 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
                     part=part,
                     first_index=start,
                     images=await self._answers.image_batch(drawn, want.format),
-                    latents=latent_batch(drawn.latents),
+                    latents=latent_batch(drawn),
                 )
                 first = False
 
@@ -160,7 +160,7 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
                 drawn = await ahead[0]
                 ahead.popleft()
                 yield start, drawn
-                start += len(drawn.images)
+                start += drawn.count
         finally:
             for future in ahead:
                 future.cancel()

@@ -78,7 +78,7 @@ def rows(*values: int) -> ValueRows:
 
 def pixels(drawn) -> list[int]:
     """Reads the values back."""
-    return drawn.images[:, 0, 0, 0].tolist()
+    return np.concatenate(drawn.images)[:, 0, 0, 0].tolist()
 
 
 async def test_what_waits_while_the_device_runs_becomes_one_batch():
@@ -119,6 +119,24 @@ async def test_one_image_does_not_wait_behind_ten_thousand():
         assert not long.done()
         assert device.batches[:2] == [16, 16]
         long.cancel()
+
+
+async def test_what_a_running_thread_does_in_a_moment_wakes_no_other():
+    """Where a full batch takes less than a millisecond, a second thread begins when a full batch waits."""
+    device = Device(threads=2, largest_batch=4)
+    device.rows_per_s = 1e5
+    device.hold()
+    async with batching(device) as batcher:
+        tasks = [asyncio.create_task(batcher.submit(rows(1)))]
+        await device.begun()
+        for value in range(2, 6):
+            tasks.append(asyncio.create_task(batcher.submit(rows(value))))
+            await asyncio.sleep(0)
+            assert len(device.batches) == 1 or value == 5
+        await device.begun()
+        device.go.release(2)
+        assert [pixels(await task) for task in tasks] == [[1], [2], [3], [4], [5]]
+    assert device.batches == [1, 4]
 
 
 async def test_a_cancelled_caller_does_not_disturb_its_batch():
@@ -302,7 +320,7 @@ async def test_named_rows_are_drawn_by_their_names():
         await asyncio.sleep(0)
         device.go.release(2)
         await first
-        drawn = [(await task).latents for task in tasks]
+        drawn = [np.concatenate((await task).latents) for task in tasks]
     assert device.batches == [1, 12]
     np.testing.assert_array_equal(drawn[0], draw(7, np.arange(3, 8), DIM, "normal"))
     np.testing.assert_array_equal(drawn[2], draw(8, [2**64 - 2, 2**64 - 1], DIM, "normal"))

@@ -17,7 +17,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from operator import itemgetter
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,16 +35,26 @@ Images: TypeAlias = NDArray[np.uint8]
 
 _MAX_QUEUED_BYTES: Final = 256 << 20  # of images that callers wait for
 _JOIN_S: Final = 2.0
+_MOMENT_S: Final = 0.001
 _FAILURES_BEFORE_PROBE: Final = 3
+_Scalar = TypeVar("_Scalar", np.uint8, np.float32)
 _OUT_OF_MEMORY: Final = ("bad_alloc", "allocate memory", "out of memory", "failed to allocate")
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What became of a run of rows: images uint8 (n, height, width, channels), latents float32 (n, dim)."""
+    """What became of a run of rows, in order, in as many pieces as there were batches.
 
-    images: Images
-    latents: Floats32
+    Attributes:
+        count: number of rows.
+        images: uint8 (n, height, width, channels) each.
+        latents: float32 (n, dim) each.
+        queue_s, device_s: seconds that its first row waited, and that its batches took.
+    """
+
+    count: int
+    images: list[Images]
+    latents: list[Floats32]
     queue_s: float
     device_s: float
 
@@ -66,17 +77,23 @@ class _Run:
     rows: Rows
     deadline: float  # monotonic; inf for none
     answer: asyncio.Future[Drawn]
-    images: Images
-    latents: Floats32
     submitted: float = field(default_factory=time.monotonic)
     taken: int = 0  # rows given to batches
     done: int = 0  # rows whose images are there
+    pieces: list[tuple[int, Images, Floats32]] = field(default_factory=list)  # first row, images, latents
     queue_s: float = 0.0
     device_s: float = 0.0
 
     @property
     def waiting(self) -> int:
         return self.rows.count - self.taken
+
+    def drawn(self) -> Drawn:
+        """Puts the pieces in order: two device threads may have finished them in another."""
+        if len(self.pieces) > 1:
+            self.pieces.sort(key=itemgetter(0))
+        _, images, latents = zip(*self.pieces, strict=True)
+        return Drawn(self.done, list(images), list(latents), self.queue_s, self.device_s)
 
 
 _Part: TypeAlias = tuple[_Run, int, int]  # rows start to stop - 1 of a run
@@ -115,7 +132,13 @@ class Batcher:
         self._waiting_rows = 0
         metrics.queued_rows.set_function(lambda: self._waiting_rows)
         metrics.saturation.set_function(lambda: min(1.0, self._waiting_rows / self._max_queued_rows))
-        self._idle = 0
+        self._finished: deque[tuple[list[_Part], float]] = deque()
+        self._finishing = False  # the event loop has been called to look at them
+        # where a full batch is done in a moment, handing Python's lock to one more thread costs more than it brings
+        quick = runner.largest_batch < _MOMENT_S * runner.rows_per_s
+        self._smallest_share = runner.largest_batch if quick else 1
+        self._idle = 0  # threads that wait for rows
+        self._woken = 0  # of these, told that there are some
         self._failures = 0  # batches in a row
         self._begun: dict[int, float] = {}  # when each thread's batch began, by thread
         self._closed = False
@@ -154,19 +177,13 @@ class Batcher:
             DeadlineExceeded: time ran out while the rows waited; none of them ran after it.
             Exception: whatever the device raised for a batch with one of these rows.
         """
-        run = _Run(
-            rows,
-            deadline,
-            self._loop.create_future(),
-            np.empty((rows.count, *self._shape), np.uint8),
-            np.empty((rows.count, self._dim), np.float32),
-        )
+        run = _Run(rows, deadline, self._loop.create_future())
         with self._changed:
             if not admitted:
                 self._admit(run)
             self._queue.append(run)
             self._waiting_rows += rows.count
-            self._changed.notify(min(rows.count, len(self._threads)))
+            self._wake()
         try:
             return await run.answer
         except BaseException:  # the caller left, or a batch with some of the rows failed
@@ -188,12 +205,33 @@ class Batcher:
                 why = f"{count} images would take {needed_s:.3f} s behind those that wait, and {left_s:.3f} s are left"
                 raise Overloaded(why, needed_s - left_s)
 
+    def _wake(self) -> None:
+        """Wakes as many idle threads as there are shares; fewer rows than one wait for a thread that runs, if any."""
+        shares = self._waiting_rows // self._smallest_share
+        if self._idle == len(self._threads):
+            shares = max(1, shares)
+        more = min(shares, self._idle) - self._woken
+        if more > 0:
+            self._woken += more
+            self._changed.notify(more)
+
     def _drop(self, run: _Run) -> None:
         with self._changed:
             if run.waiting:
                 self._waiting_rows -= run.waiting
                 run.taken = run.rows.count
                 self._queue.remove(run)
+
+    def _finish(self) -> None:
+        """Answers the callers of all batches that have ended."""
+        self._finishing = False  # before looking, so that a batch that ends now is either seen or calls again
+        while self._finished:
+            batch, seconds = self._finished.popleft()
+            for run, start, stop in batch:
+                run.done += stop - start
+                run.device_s += seconds
+                if run.done == run.rows.count and not run.answer.done():
+                    run.answer.set_result(run.drawn())
 
     # What follows runs in the device threads.
 
@@ -213,8 +251,10 @@ class Batcher:
         """Waits for rows and takes this thread's share of them; None when the batcher is closed."""
         with self._changed:
             self._idle += 1
-            self._changed.wait_for(lambda: self._waiting_rows or self._closed)
-            share = -(-self._waiting_rows // self._idle)
+            while not (self._waiting_rows or self._closed):
+                self._changed.wait()
+                self._woken -= 1
+            share = max(self._smallest_share, -(-self._waiting_rows // self._idle))
             self._idle -= 1
             if not self._waiting_rows:
                 return None
@@ -273,10 +313,13 @@ class Batcher:
         self._pace.observe(count, seconds)
         row = 0
         for run, start, stop in batch:
-            run.images[start:stop] = images[row : row + stop - start]
-            run.latents[start:stop] = latents[row : row + stop - start]
-            row += stop - start
-        self._loop.call_soon_threadsafe(_finish, batch, seconds)
+            end = row + stop - start
+            run.pieces.append((start, _copied(images[row:end]), _copied(latents[row:end])))
+            row = end
+        self._finished.append((batch, seconds))
+        if not self._finishing:  # one call wakes the loop for all batches that end before it comes round
+            self._finishing = True
+            self._loop.call_soon_threadsafe(self._finish)
 
 
 def _halves(batch: list[_Part]) -> tuple[list[_Part], list[_Part]]:
@@ -295,15 +338,15 @@ def _halves(batch: list[_Part]) -> tuple[list[_Part], list[_Part]]:
     return first, second
 
 
+def _copied(rows: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """Copies rows out of a batch, which else would live as long as its slowest caller.
+
+    By way of bytes, since NumPy's own copy hands Python's lock to the event loop, and has to wait to get it back.
+    """
+    return np.frombuffer(rows.tobytes(), rows.dtype).reshape(rows.shape)
+
+
 # What follows runs in the event loop.
-
-
-def _finish(batch: list[_Part], seconds: float) -> None:
-    for run, start, stop in batch:
-        run.done += stop - start
-        run.device_s += seconds
-        if run.done == run.rows.count and not run.answer.done():
-            run.answer.set_result(Drawn(run.images, run.latents, run.queue_s, run.device_s))
 
 
 def _fail(batch: list[_Part], error: Exception) -> None:

@@ -1,7 +1,8 @@
-"""The draws of `seeds`, compiled by Numba: the same bits, a hundred times faster, and without Python's lock.
+"""The draws of `seeds`, compiled by Numba: the same bits, a hundred times faster.
 
 A device thread draws between two runs of the device. In NumPy that is 150 short calls, 0.12 ms for one row, and many
-of them hand Python's lock to the event loop and wait to have it back. Here it is one call, 1 microsecond a row.
+of them hand Python's lock to the event loop and wait to have it back. Here it is one call, 1 microsecond a row, which
+keeps the lock: handing it over takes longer.
 `seeds` says what is computed and from which sources; the tests hold both to the same bits.
 """
 
@@ -60,7 +61,7 @@ def draw(
 # Signatures are given, so that the compiler is done when the module is imported, before the first request.
 
 
-@numba.njit("float64(float64, UniTuple(float64, 8))", nogil=True)
+@numba.njit("float64(float64, UniTuple(float64, 8))")
 def _polynomial(x: float, coefficients: tuple[float, ...]) -> float:
     value = coefficients[0]
     for coefficient in coefficients[1:]:
@@ -68,7 +69,7 @@ def _polynomial(x: float, coefficients: tuple[float, ...]) -> float:
     return value
 
 
-@numba.njit("float64(float64)", nogil=True)
+@numba.njit("float64(float64)")
 def inverse_normal_cdf(probability: float) -> float:
     """Evaluates PPND16 for one probability."""
     q = probability - 0.5
@@ -80,7 +81,7 @@ def inverse_normal_cdf(probability: float) -> float:
     return far if q > 0.0 else -far
 
 
-@numba.njit("UniTuple(uint64, 4)(UniTuple(uint64, 4), uint64, uint64)", nogil=True)
+@numba.njit("UniTuple(uint64, 4)(UniTuple(uint64, 4), uint64, uint64)")
 def _philox(counter: _Words, k0: np.uint64, k1: np.uint64) -> _Words:
     c0, c1, c2, c3 = counter
     for _ in range(10):
@@ -95,7 +96,7 @@ def _philox(counter: _Words, k0: np.uint64, k1: np.uint64) -> _Words:
     return c0, c1, c2, c3
 
 
-@numba.njit("void(uint64[::1], uint64[::1], float64[::1], boolean, float32[:, ::1])", nogil=True)
+@numba.njit("void(uint64[::1], uint64[::1], float64[::1], boolean, float32[:, ::1])")
 def _fill(seeds: NDArray[np.uint64], indices: NDArray[np.uint64], mass: Floats64, normal: bool, out: Floats32) -> None:
     count, dim = out.shape
     for row in range(count):
