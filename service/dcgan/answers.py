@@ -1,13 +1,17 @@
-"""From arrays to answer messages: images encoded in threads, latents as bytes.
+"""From arrays to answers, as the bytes that travel: images encoded in threads, latents as bytes.
 
 Encoders release the GIL, so a pool of as many threads as there are cores keeps the event loop free.
+Pixels of RAW answers are written beside protobuf, which would copy them three times through fresh memory: 1.5 ms of
+the event loop for 800 KB, against 0.01 ms for one copy.
+Source of the format: protobuf.dev, "Encoding", length-delimited records.
 """
 
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeAlias
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dcgan import images as codecs
@@ -24,6 +28,10 @@ _FORMATS: Final["dict[Format, pb.Format.ValueType]"] = {
     "webp": pb.FORMAT_WEBP,
     "raw": pb.FORMAT_RAW,
 }
+_LENGTH_DELIMITED: Final = 2  # wire type
+
+Buffer: TypeAlias = bytes | memoryview
+
 _PRIORS: Final = {"normal": pb.PRIOR_NORMAL, "uniform": pb.PRIOR_UNIFORM}
 
 
@@ -35,17 +43,26 @@ class Answers:
         self._cores = usable_cores()
         self._pool = ThreadPoolExecutor(self._cores, thread_name_prefix="encode")
 
-    async def image_batch(self, drawn: Drawn, image_format: Format) -> pb.ImageBatch:
-        """Encodes images, and counts what they cost for the call's log line."""
+    async def packed(self, answer: Message, drawn: Drawn, image_format: Format) -> bytes:
+        """Serializes an answer together with its images, and counts what they cost for the call's log line.
+
+        Args:
+            answer: any message with a field `images`, which is empty.
+            drawn: what belongs into it.
+            image_format: how to encode it.
+        """
         started = time.monotonic()
         _, height, width, channels = drawn.images[0].shape
         batch = pb.ImageBatch(
             format=_FORMATS[image_format], height=height, width=width, channels=channels, count=drawn.count
         )
+        pixels: list[Buffer] = []
         if image_format == "raw":
-            batch.raw = b"".join(piece.data for piece in drawn.images)
+            pixels = _record(batch, "raw", [piece.data for piece in drawn.images])
         else:
             batch.encoded.extend(await self._encoded(drawn.images, image_format))
+        images = _record(answer, "images", [batch.SerializeToString(), *pixels])
+        data = b"".join([answer.SerializeToString(), *images])
         seconds = time.monotonic() - started
         self._encode_seconds.observe(seconds)
         call = current_call.get()
@@ -53,7 +70,7 @@ class Answers:
         call.queue_s += drawn.queue_s
         call.device_s += drawn.device_s
         call.encode_s += seconds
-        return batch
+        return data
 
     async def _encoded(self, pieces: list[Images], image_format: codecs.Format) -> list[bytes]:
         loop = asyncio.get_running_loop()
@@ -108,6 +125,22 @@ def description(model: Model) -> pb.GetModelResponse:
         attribution=manifest.attribution,
         golden_exact=model.golden_exact,
     )
+
+
+def _record(message: Message, field: str, content: list[Buffer]) -> list[Buffer]:
+    """Writes a length-delimited field of a message: its tag, its length, and its content as it is."""
+    size = sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in content)
+    number = message.DESCRIPTOR.fields_by_name[field].number
+    return [_varint(number << 3 | _LENGTH_DELIMITED) + _varint(size), *content]
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 def _encode_all(images: list[Images], image_format: codecs.Format) -> list[bytes]:

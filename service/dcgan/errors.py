@@ -1,6 +1,6 @@
 """The one tree of errors: each class carries its gRPC status code and a stable reason.
 
-A server raises these, `interceptors` turns them into rich statuses, and a client raises the same classes again.
+A server raises these, `calls` turns them into rich statuses, and a client raises the same classes again.
 Whatever can be told to a caller is one of them; anything else is a defect and becomes `InternalError`.
 
 DcganError

@@ -17,7 +17,7 @@ _POWERS_OF_TWO: Final = tuple(float(1 << power) for power in range(11))
 
 @dataclass(slots=True)
 class CallRecord:
-    """What one call has time for, asked for and cost; the servicer fills it in, the interceptor logs it."""
+    """What one call has time for, asked for and cost; the servicer fills it in, `calls` logs it."""
 
     request_id: str
     deadline: float = math.inf  # on the monotonic clock

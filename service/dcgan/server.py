@@ -23,16 +23,15 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from dcgan import bundle as bundles
 from dcgan import logs
+from dcgan.calls import Calls
 from dcgan.config import Settings
 from dcgan.errors import DeviceError, SettingsError
 from dcgan.generator import Generator
 from dcgan.health import Health
-from dcgan.interceptors import CallInterceptor
 from dcgan.metrics import Metrics
 from dcgan.registry import MAX_REQUEST_BYTES, Model, Registry, started
 from dcgan.servicer import GeneratorServicer
 from dcgan.v1 import dcgan_pb2 as pb
-from dcgan.v1 import dcgan_pb2_grpc
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["GeneratorService"].full_name
 
@@ -179,7 +178,6 @@ async def _listening(
 ) -> AsyncIterator[tuple[grpc.aio.Server, str]]:
     """Listens on the port of gRPC; gives the server and its host:port."""
     server = grpc.aio.server(
-        interceptors=[CallInterceptor(metrics, settings.default_deadline_s)],
         options=[
             ("grpc.so_reuseport", 0),  # two servers on one port would share its calls at random
             # beyond the limit that we refuse with a reason, so that gRPC's own refusal is seldom seen
@@ -188,7 +186,7 @@ async def _listening(
             ("grpc.max_connection_age_ms", round(1000 * settings.max_connection_age_s)),
         ],
     )
-    dcgan_pb2_grpc.add_GeneratorServiceServicer_to_server(servicer, server)
+    server.add_generic_rpc_handlers((Calls(servicer, metrics, settings.default_deadline_s),))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)

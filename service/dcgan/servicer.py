@@ -1,4 +1,7 @@
-"""The methods of the API: check, compute, answer. Errors are raised; `interceptors` makes statuses of them."""
+"""The methods of the API: check, compute, answer. Errors are raised; `calls` makes statuses of them.
+
+Answers leave as bytes, written by `answers`, and requests arrive as messages, parsed by `calls`.
+"""
 
 import asyncio
 from collections import deque
@@ -17,14 +20,13 @@ from dcgan.errors import Draining
 from dcgan.metrics import Metrics, current_call
 from dcgan.registry import Model, Registry
 from dcgan.v1 import dcgan_pb2 as pb
-from dcgan.v1 import dcgan_pb2_grpc
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 _AHEAD: Final = 2  # chunks of a stream on the device or in the queue while one is encoded and sent
 
 
-class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
+class GeneratorServicer:
     """Serves the model that the registry holds.
 
     Set `draining` to end streams at their next chunk's edge; calls with one answer are finished.
@@ -36,26 +38,24 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
         self._algebra = ThreadPoolExecutor(1, thread_name_prefix="algebra")
         self.draining = False
 
-    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> bytes:
         """Describes the model that serves now."""
-        return description(self._registry.current(request.version))
+        return description(self._registry.current(request.version)).SerializeToString()
 
-    async def Sample(self, request: pb.SampleRequest, context: Context) -> pb.SampleResponse:
+    async def Sample(self, request: pb.SampleRequest, context: Context) -> bytes:
         """Draws a few images into one message."""
         model = self._registry.current(request.version)
         want = requests.sampling(request, model)
         rows = await self._rows(want.source, model)
         drawn = await _drawn(model, rows)
-        return pb.SampleResponse(
+        answer = pb.SampleResponse(
             identity=model.identity,
-            images=await self._answers.image_batch(drawn, want.format),
             seed=want.seed,
             latents=latent_batch(drawn) if want.include_latents else None,
         )
+        return await self._answers.packed(answer, drawn, want.format)
 
-    async def StreamSamples(
-        self, request: pb.StreamSamplesRequest, context: Context
-    ) -> AsyncGenerator[pb.StreamSamplesResponse, None]:
+    async def StreamSamples(self, request: pb.StreamSamplesRequest, context: Context) -> AsyncGenerator[bytes, None]:
         """Draws any number of images, in chunks."""
         model = self._registry.current(request.version)
         want = requests.sampling(request, model)
@@ -66,17 +66,15 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
 
         async with aclosing(self._chunks(draw, 0, rows.count, model.chunk_images, want.first_index)) as chunks:
             async for start, drawn in chunks:
-                yield pb.StreamSamplesResponse(
+                answer = pb.StreamSamplesResponse(
                     identity=None if start else model.identity,
-                    images=await self._answers.image_batch(drawn, want.format),
                     seed=want.seed,
                     latents=latent_batch(drawn) if want.include_latents else None,
                     first_index=want.first_index + start,
                 )
+                yield await self._answers.packed(answer, drawn, want.format)
 
-    async def Interpolate(
-        self, request: pb.InterpolateRequest, context: Context
-    ) -> AsyncGenerator[pb.InterpolateResponse, None]:
+    async def Interpolate(self, request: pb.InterpolateRequest, context: Context) -> AsyncGenerator[bytes, None]:
         """Draws the frames of a path, in chunks."""
         model = self._registry.current(request.version)
         want = requests.interpolation(request, model)
@@ -89,16 +87,14 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
 
         async with aclosing(self._chunks(draw, want.first_frame, want.frame_count, model.chunk_images, 0)) as chunks:
             async for start, drawn in chunks:
-                yield pb.InterpolateResponse(
+                answer = pb.InterpolateResponse(
                     identity=model.identity if start == want.first_frame else None,
-                    images=await self._answers.image_batch(drawn, want.format),
                     latents=latent_batch(drawn) if want.include_latents else None,
                     first_frame=start,
                 )
+                yield await self._answers.packed(answer, drawn, want.format)
 
-    async def Arithmetic(
-        self, request: pb.ArithmeticRequest, context: Context
-    ) -> AsyncGenerator[pb.ArithmeticResponse, None]:
+    async def Arithmetic(self, request: pb.ArithmeticRequest, context: Context) -> AsyncGenerator[bytes, None]:
         """Draws the means of the terms, their sum, and its neighbours."""
         model = self._registry.current(request.version)
         want = requests.arithmetic(request, model)
@@ -113,13 +109,13 @@ class GeneratorServicer(dcgan_pb2_grpc.GeneratorServiceServicer):
             for start in range(0, len(rows), model.chunk_images):
                 chunk = ValueRows(rows[start : start + model.chunk_images])
                 drawn = await _drawn(model, chunk, admitted=not first)
-                yield pb.ArithmeticResponse(
+                answer = pb.ArithmeticResponse(
                     identity=model.identity if first else None,
                     part=part,
                     first_index=start,
-                    images=await self._answers.image_batch(drawn, want.format),
                     latents=latent_batch(drawn),
                 )
+                yield await self._answers.packed(answer, drawn, want.format)
                 first = False
 
     async def _rows(self, source: Rows | requests.Expressions, model: Model) -> Rows:

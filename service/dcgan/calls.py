@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import grpc
 import structlog
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from prometheus_client import Counter
 
@@ -29,6 +30,7 @@ from dcgan.errors import (
 )
 from dcgan.metrics import CallRecord, Metrics, current_call
 from dcgan.registry import MAX_REQUEST_BYTES
+from dcgan.servicer import Context, GeneratorServicer
 from dcgan.status import code_of, message_of, trailers_of
 from dcgan.v1 import dcgan_pb2 as pb
 
@@ -38,53 +40,41 @@ _PROCESS_ID: Final = secrets.token_hex(4)  # ids that are made count up behind i
 _MAX_HELD_BYTES: Final = 128 << 20
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["GeneratorService"]
 
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-_Handler: TypeAlias = Any  # the types of a handler's attributes are not published
-_Unary: TypeAlias = Callable[[Message, Context], Awaitable[Message]]
-_Stream: TypeAlias = Callable[[Message, Context], AsyncGenerator[Message, None]]
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_Unary: TypeAlias = Callable[[Message, Context], Awaitable[bytes]]
+_Stream: TypeAlias = Callable[[Message, Context], AsyncGenerator[bytes, None]]
 
 _counter = itertools.count(1)
 _log = structlog.get_logger()
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the methods of our service; health and reflection pass through."""
+class Calls(grpc.GenericRpcHandler):
+    """Finds the methods of a servicer for gRPC, each wrapped; other services pass by.
 
-    def __init__(self, metrics: Metrics, default_deadline_s: float) -> None:
-        self._metrics = metrics
+    An interceptor of gRPC's would do the same, with a coroutine of its own for each call.
+    """
+
+    def __init__(self, servicer: GeneratorServicer, metrics: Metrics, default_deadline_s: float) -> None:
         self._default_deadline_s = default_deadline_s
-        self._prefix = f"/{_SERVICE.full_name}/"
         self._held_bytes = 0
-        self._wrapped: dict[str, _Handler] = {}
+        self._handlers = {
+            f"/{_SERVICE.full_name}/{name}": self._wrapped(getattr(servicer, name), description, metrics)
+            for name, description in _SERVICE.methods_by_name.items()
+        }
 
-    async def intercept_service(
-        self, continuation: Callable[[Any], Awaitable[_Handler]], handler_call_details: Any
-    ) -> _Handler:
-        """Gives the wrapped handler of a method, made at its first call."""
-        path: str = handler_call_details.method
-        if path not in self._wrapped:
-            handler = await continuation(handler_call_details)
-            method = path.removeprefix(self._prefix)
-            if method not in _SERVICE.methods_by_name:
-                return handler
-            self._wrapped[path] = self._wrap(handler, method)
-        return self._wrapped[path]
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "_Handler | None":
+        """Gives the handler of a method; None where it isn't ours."""
+        return self._handlers.get(handler_call_details.method)
 
-    def _wrap(self, handler: _Handler, name: str) -> _Handler:
-        method = _Method(self._metrics, name)
-        message_class: type[Message] = getattr(pb, _SERVICE.methods_by_name[name].input_type.name)
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._streaming(handler.unary_stream, method, message_class),
-                response_serializer=handler.response_serializer,
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            self._answering(handler.unary_unary, method, message_class),
-            response_serializer=handler.response_serializer,
-        )
+    def _wrapped(self, behaviour: Any, description: MethodDescriptor, metrics: Metrics) -> _Handler:
+        method = _Method(metrics, description.name)
+        message_class: type[Message] = getattr(pb, description.input_type.name)
+        if description.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._streaming(behaviour, method, message_class))
+        return grpc.unary_unary_rpc_method_handler(self._answering(behaviour, method, message_class))
 
     def _answering(self, behaviour: _Unary, method: "_Method", message_class: type[Message]) -> Any:
-        async def answer(data: bytes, context: Context) -> Message:
+        async def answer(data: bytes, context: Context) -> bytes:
             request: Message | None = None
             call = _Call(method, context, self._default_deadline_s)
             try:
@@ -103,7 +93,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return answer
 
     def _streaming(self, behaviour: _Stream, method: "_Method", message_class: type[Message]) -> Any:
-        async def stream(data: bytes, context: Context) -> AsyncGenerator[Message, None]:
+        async def stream(data: bytes, context: Context) -> AsyncGenerator[bytes, None]:
             request: Message | None = None
             call = _Call(method, context, default_deadline_s=math.inf)
             try:
