@@ -29,6 +29,26 @@ def test_the_same_latent_gives_the_same_bytes_in_any_batch():
             np.testing.assert_array_equal(images, alone)
 
 
+def test_the_same_latent_gives_the_same_bytes_in_50_random_compositions():
+    """Whatever stands beside it, at any place, in batches of any size that two threads run at once."""
+    bundle = bundles.load(bundles.locate("fashion"))
+    generator = Generator(bundle, "cpu")
+    chooser = np.random.default_rng(0)
+    latent = draw(7, [3], 100, "normal")[0]
+    alone = generator.run(latent[None])[0]
+
+    def composed(seed: int) -> np.ndarray:
+        random = np.random.default_rng(seed)
+        batch = random.normal(scale=random.choice([0.0, 1.0, 1e3]), size=(random.integers(1, 65), 100))
+        place = random.integers(len(batch))
+        batch[place] = latent
+        return generator.run(batch.astype(np.float32))[place]
+
+    with ThreadPoolExecutor(2) as pool:
+        for image in pool.map(composed, chooser.integers(1 << 32, size=50)):
+            np.testing.assert_array_equal(image, alone)
+
+
 @pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA")
 def test_cuda_without_a_gpu_refuses_and_says_what_to_install(bundle):
     """The operator asked for a GPU; a silent fall to the CPU would be found at the first overload."""
