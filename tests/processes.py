@@ -37,8 +37,8 @@ def dcgan(*arguments: object, **environment: str) -> subprocess.CompletedProcess
 
 
 @contextmanager
-def serve(model: Path | str, *flags: object) -> Iterator[Serving]:
-    """Runs `dcgan serve` until the block ends; its first log line says where it listens."""
+def serve(model: Path | str, *flags: object, log: Path = Path(os.devnull)) -> Iterator[Serving]:
+    """Runs `dcgan serve` until the block ends; its first log line says where it listens, the others go to `log`."""
     command = [sys.executable, "-m", "dcgan", "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
     process = subprocess.Popen(
         [*command, "--metrics-port", "0", *map(str, flags)], stderr=subprocess.PIPE, text=True, bufsize=1
@@ -49,7 +49,7 @@ def serve(model: Path | str, *flags: object) -> Iterator[Serving]:
         assert '"serving"' in line, line + process.stderr.read()
         event = json.loads(line)
         # its log is read to the end by a process that needs no attention, so that the pipe never fills
-        with subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL):
+        with log.open("wb") as file, subprocess.Popen(["cat"], stdin=process.stderr, stdout=file):
             try:
                 yield Serving(process, event["target"], event["metrics"])
             finally:

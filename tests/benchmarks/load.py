@@ -1,8 +1,10 @@
-"""Load from outside of Python: h2load, from Debian's nghttp2-client, sends one ready-made gRPC message over and over.
+"""Load from outside of Python: h2load, from Debian's nghttp2-client, sends one ready-made request over and over.
 
-It counts HTTP answers and doesn't look into them, so `check` asks once with a real client first.
+It counts HTTP answers and doesn't look into them, and gRPC answers a refusal with 200 too. So `check` asks once with a
+real client, and what h2load received in bytes must be as much as so many good answers are.
 """
 
+import re
 import resource
 import shutil
 import statistics
@@ -19,6 +21,21 @@ from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
 
 METHOD = "dcgan.v1.GeneratorService/Sample"
+GRPC = ("content-type: application/grpc", "te: trailers")
+
+
+class Failed(Exception):
+    """Not every answer was a good one."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as h2load sends it."""
+
+    url: str
+    headers: tuple[str, ...]
+    body: bytes
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,41 +65,65 @@ def require() -> None:
         sys.exit("h2load is needed: apt-get install nghttp2-client")
 
 
-def check(target: str, request: pb.SampleRequest) -> None:
-    """Asks once with a real client, so that what is counted afterwards is known to be answers."""
+def check(target: str, request: pb.SampleRequest) -> int:
+    """Asks once with a real client, so that what is counted afterwards is known to be answers; gives its bytes."""
     with grpc.insecure_channel(target) as channel:
         answer = dcgan_pb2_grpc.GeneratorServiceStub(channel).Sample(request)
     assert answer.images.count == request.seeds.count
+    return answer.ByteSize()
+
+
+def sampling(target: str, request: pb.SampleRequest) -> Call:
+    """Writes a Sample request for h2load, with a deadline as a good client sets one."""
+    return Call(f"http://{target}/{METHOD}", (*GRPC, "grpc-timeout: 60S"), framed(request.SerializeToString()))
+
+
+def framed(message: bytes) -> bytes:
+    """Puts gRPC's prefix before a message: not compressed, and its length."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def run(target: str, pid: int, request: pb.SampleRequest, clients: int, seconds: float, cores: int) -> Load:
     """Loads a server with `clients` connections, one call at a time on each, for some seconds."""
-    message = request.SerializeToString()
-    images = request.seeds.count
+    size = check(target, request)
+    before = cpu_s(pid)
+    latencies_ms, load_cpu = h2load(sampling(target, request), clients, seconds, size, cores)
+    images = request.seeds.count * len(latencies_ms)
+    return Load(images / seconds, latencies_ms, 1000.0 * (cpu_s(pid) - before) / images, load_cpu)
+
+
+def h2load(call: Call, clients: int, seconds: float, size: int, cores: int) -> tuple[list[float], float]:
+    """Sends a call over and over, one at a time on each connection.
+
+    Args:
+        size: the least bytes of a good answer.
+        cores: of this machine.
+
+    Returns:
+        The latencies of all calls in milliseconds, sorted; the share of all cores that h2load took.
+
+    Raises:
+        Failed: there was no answer, one that isn't 200, or less data than so many good answers have.
+    """
     with tempfile.TemporaryDirectory() as directory:
         body, log = Path(directory) / "body", Path(directory) / "log"
-        body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
+        body.write_bytes(call.body)
         command = [
             *("h2load", "--clients", str(clients), "--max-concurrent-streams", "1", "--threads", "1"),
             *("--duration", f"{round(1000 * seconds)}ms", "--data", str(body), "--log-file", str(log)),
-            *("--header", "content-type: application/grpc", "--header", "te: trailers"),
-            f"http://{target}/{METHOD}",
+            *(part for header in call.headers for part in ("--header", header)),
+            *(*call.flags, call.url),
         ]
-        server_before, children_before = cpu_s(pid), resource.getrusage(resource.RUSAGE_CHILDREN)
-        begun = time.monotonic()
-        subprocess.run(command, check=True, capture_output=True, timeout=60 + seconds)
-        elapsed = time.monotonic() - begun
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60 + seconds)
+        elapsed, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
         lines = [line.split("\t") for line in log.read_text().splitlines()]
-    assert lines
-    assert all(line[1] == "200" for line in lines)
-    load_s = children.ru_utime + children.ru_stime - children_before.ru_utime - children_before.ru_stime
-    return Load(
-        images * len(lines) / seconds,
-        sorted(int(line[2]) / 1000.0 for line in lines),
-        1000.0 * (cpu_s(pid) - server_before) / (images * len(lines)),
-        load_s / elapsed / cores,
-    )
+    good = sum(line[1] == "200" for line in lines)
+    received = int(re.findall(r"\((\d+)\) data", done.stdout)[0])
+    if not lines or good < len(lines) or received < good * size:
+        raise Failed(f"of {len(lines)} answers {good} are 200, and all hold {received} bytes")
+    load_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return sorted(int(line[2]) / 1000.0 for line in lines), load_s / elapsed / cores
 
 
 def cpu_s(pid: int) -> float:

@@ -13,7 +13,6 @@ A peer that can't be installed or started is named with the reason, and the rest
 import argparse
 import os
 import re
-import resource
 import signal
 import statistics
 import subprocess
@@ -33,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "peers"), str(HERE), str(HERE.parent)]
 import load
 import trees
-from catalogue import PEERS, Call, Case, Peer, Place, free_port, sampled
+from catalogue import PEERS, Case, Peer, Place, free_port, sampled
 from environments import NotToBeHad, python_of, version_of
 from processes import serve
 
@@ -56,7 +55,7 @@ class Running:
     name: str
     version: str
     pid: int
-    call: Call
+    call: load.Call
     notes: str
 
 
@@ -167,7 +166,7 @@ def started(peer: Peer, python: str, case: Case, folder: Path, logs: Path) -> It
         trees.end(process)
 
 
-def first_call(peer: Peer, case: Case, place: Place, process: subprocess.Popen[bytes], log: Path) -> Call:
+def first_call(peer: Peer, case: Case, place: Place, process: subprocess.Popen[bytes], log: Path) -> load.Call:
     """Asks until the peer gives the right image; gives up where it gives another, ends, or has had long enough."""
     until, reason = time.monotonic() + START_S, "no answer"
     while process.poll() is None and time.monotonic() < until:
@@ -198,7 +197,7 @@ def in_turns(
         for server in list(loads):
             try:
                 loads[server].append(measured(server, len(case.image), options))
-            except NotToBeHad as error:
+            except (load.Failed, subprocess.SubprocessError) as error:
                 if server is servers[0]:
                     raise
                 missing[server.name] = f"fails under load: {error}"
@@ -210,36 +209,14 @@ def measured(server: Running, size: int, options: argparse.Namespace) -> load.Lo
     """Lets a server go on, loads it for one round, and stops it again."""
     trees.send(server.pid, signal.SIGCONT)
     try:
-        return loaded(server, size, options)
+        before = trees.cpu_s(server.pid)
+        latencies_ms, share = load.h2load(server.call, options.clients, options.seconds, size, usable_cores())
+        count = len(latencies_ms)
+        cpu_ms = 1000.0 * (trees.cpu_s(server.pid) - before) / count
+        return load.Load(count / options.seconds, latencies_ms, cpu_ms, share)
     finally:
         time.sleep(SETTLE_S)
         trees.send(server.pid, signal.SIGSTOP)
-
-
-def loaded(server: Running, size: int, options: argparse.Namespace) -> load.Load:
-    """Loads a server with h2load; refuses to count where answers fail or are too short to hold an image."""
-    with tempfile.TemporaryDirectory() as directory:
-        body, log = Path(directory) / "body", Path(directory) / "log"
-        body.write_bytes(server.call.body)
-        command = [
-            *("h2load", "--clients", str(options.clients), "--max-concurrent-streams", "1", "--threads", "1"),
-            *("--duration", f"{round(1000 * options.seconds)}ms", "--data", str(body), "--log-file", str(log)),
-            *(part for header in server.call.headers for part in ("--header", header)),
-            *(*server.call.flags, server.call.url),
-        ]
-        cpu_before, children_before = trees.cpu_s(server.pid), resource.getrusage(resource.RUSAGE_CHILDREN)
-        begun = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60 + options.seconds)
-        elapsed, children = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu_s = trees.cpu_s(server.pid) - cpu_before
-        lines = [line.split("\t") for line in log.read_text().splitlines()]
-    count = sum(line[1] == "200" for line in lines)
-    received = int(re.findall(r"\((\d+)\) data", done.stdout)[0])
-    if not lines or count < len(lines) or received < count * size:
-        raise NotToBeHad(f"of {len(lines)} answers {count} are 200, and all hold {received} bytes")
-    load_s = children.ru_utime + children.ru_stime - children_before.ru_utime - children_before.ru_stime
-    latencies = sorted(int(line[2]) / 1000.0 for line in lines)
-    return load.Load(count / options.seconds, latencies, 1000.0 * cpu_s / count, load_s / elapsed / usable_cores())
 
 
 def table(case: Case, loads: dict[Running, list[load.Load]], missing: dict[str, str]) -> str:

@@ -49,7 +49,8 @@ class Drawn:
         count: number of rows.
         images: uint8 (n, height, width, channels) each.
         latents: float32 (n, dim) each.
-        queue_s, device_s: seconds that its first row waited, and that its batches took.
+        queue_s: seconds that its first row waited.
+        device_s: seconds from then until its last row was there; other callers' turns are among them.
     """
 
     count: int
@@ -81,8 +82,8 @@ class _Run:
     taken: int = 0  # rows given to batches
     done: int = 0  # rows whose images are there
     pieces: list[tuple[int, Images, Floats32]] = field(default_factory=list)  # first row, images, latents
-    queue_s: float = 0.0
-    device_s: float = 0.0
+    begun: float = 0.0  # when the first row was taken
+    ended: float = 0.0  # when the last batch so far was done
 
     @property
     def waiting(self) -> int:
@@ -93,7 +94,7 @@ class _Run:
         if len(self.pieces) > 1:
             self.pieces.sort(key=itemgetter(0))
         _, images, latents = zip(*self.pieces, strict=True)
-        return Drawn(self.done, list(images), list(latents), self.queue_s, self.device_s)
+        return Drawn(self.done, list(images), list(latents), self.begun - self.submitted, self.ended - self.begun)
 
 
 _Part: TypeAlias = tuple[_Run, int, int]  # rows start to stop - 1 of a run
@@ -226,10 +227,10 @@ class Batcher:
         """Answers the callers of all batches that have ended."""
         self._finishing = False  # before looking, so that a batch that ends now is either seen or calls again
         while self._finished:
-            batch, seconds = self._finished.popleft()
+            batch, ended = self._finished.popleft()
             for run, start, stop in batch:
                 run.done += stop - start
-                run.device_s += seconds
+                run.ended = max(run.ended, ended)
                 if run.done == run.rows.count and not run.answer.done():
                     run.answer.set_result(run.drawn())
 
@@ -275,8 +276,8 @@ class Batcher:
                 continue
             count = min(run.waiting, max(1, (room - taken) // (len(self._queue) + 1)))
             if run.taken == 0:
-                run.queue_s = now - run.submitted
-                self._queue_seconds.observe(run.queue_s)
+                run.begun = now
+                self._queue_seconds.observe(now - run.submitted)
             batch.append((run, run.taken, run.taken + count))
             run.taken += count
             taken += count
@@ -306,7 +307,8 @@ class Batcher:
                 self._loop.call_soon_threadsafe(_fail, batch, error)
             return
         self._failures = 0
-        seconds = time.monotonic() - started
+        ended = time.monotonic()
+        seconds = ended - started
         self._metrics.batch_rows.observe(count)
         self._metrics.images.inc(count)
         self._device_seconds.observe(seconds)
@@ -316,7 +318,7 @@ class Batcher:
             end = row + stop - start
             run.pieces.append((start, _copied(images[row:end]), _copied(latents[row:end])))
             row = end
-        self._finished.append((batch, seconds))
+        self._finished.append((batch, ended))
         if not self._finishing:  # one call wakes the loop for all batches that end before it comes round
             self._finishing = True
             self._loop.call_soon_threadsafe(self._finish)

@@ -17,7 +17,6 @@ from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
 
 HERE = Path(__file__).resolve().parent
-GRPC = ("content-type: application/grpc", "te: trailers")
 RUNTIME = f"onnxruntime=={onnxruntime.__version__}"
 MLSERVER = ("mlserver==1.7.1", "uvloop<0.22", RUNTIME)  # its worker processes don't start with a newer uvloop
 
@@ -41,16 +40,6 @@ class Case:
     dim: int
     image: bytes
     instances: int
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request as h2load sends it over and over."""
-
-    url: str
-    headers: tuple[str, ...]
-    body: bytes
-    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,21 +72,16 @@ class Peer:
     name: str
     packages: tuple[str, ...]
     command: Callable[[Case, Place], list[str]]
-    ask: Callable[[Case, Place], tuple[bytes, Call]]
+    ask: Callable[[Case, Place], tuple[bytes, load.Call]]
     notes: str
     pythons: tuple[str, ...] = (sys.executable,)
 
 
-def sampled(target: str, request: pb.SampleRequest) -> tuple[bytes, Call]:
+def sampled(target: str, request: pb.SampleRequest) -> tuple[bytes, load.Call]:
     """Asks a server of our own proto."""
     with grpc.insecure_channel(target) as channel:
         answer = dcgan_pb2_grpc.GeneratorServiceStub(channel).Sample(request, timeout=10.0)
-    return answer.images.raw, Call(f"http://{target}/{load.METHOD}", GRPC, framed(request.SerializeToString()))
-
-
-def framed(message: bytes) -> bytes:
-    """Puts gRPC's prefix before a message: not compressed, and its length."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
+    return answer.images.raw, load.sampling(target, request)
 
 
 def free_port() -> int:
@@ -112,7 +96,7 @@ def _plain(case: Case, place: Place) -> list[str]:
     return [place.python, str(HERE.parent / "plain_server.py"), case.model, str(place.port), str(case.instances)]
 
 
-def _ask_plain(case: Case, place: Place) -> tuple[bytes, Call]:
+def _ask_plain(case: Case, place: Place) -> tuple[bytes, load.Call]:
     latents = pb.LatentBatch(count=1, dim=case.dim, values=case.latent)
     return sampled(place.target, pb.SampleRequest(latents=latents, format=pb.FORMAT_RAW))
 
@@ -121,11 +105,11 @@ def _litserve(case: Case, place: Place) -> list[str]:
     return [place.python, str(HERE / "litserve_server.py"), case.model, str(place.port), str(case.instances)]
 
 
-def _ask_litserve(case: Case, place: Place) -> tuple[bytes, Call]:
+def _ask_litserve(case: Case, place: Place) -> tuple[bytes, load.Call]:
     url, content = f"http://{place.target}/predict", "application/octet-stream"
     request = urllib.request.Request(url, case.latent, {"content-type": content})
     with urllib.request.urlopen(request, timeout=10.0) as answer:
-        return answer.read(), Call(url, (f"content-type: {content}",), case.latent, ("--h1",))
+        return answer.read(), load.Call(url, (f"content-type: {content}",), case.latent, ("--h1",))
 
 
 def _mlserver(case: Case, place: Place, workers: int, threads: int) -> list[str]:
@@ -154,13 +138,13 @@ def _pytriton(case: Case, place: Place) -> list[str]:
     return [place.python, str(HERE / "pytriton_server.py"), case.model, *map(str, ports)]
 
 
-def _ask_v2(case: Case, place: Place) -> tuple[bytes, Call]:
+def _ask_v2(case: Case, place: Place) -> tuple[bytes, load.Call]:
     latent, request, image = (place.folder / name for name in ("latent", "request", "image"))
     latent.write_bytes(case.latent)
     command = [place.python, str(HERE / "v2_client.py"), place.target, *map(str, (latent, request, image))]
     subprocess.run(command, check=True, capture_output=True, timeout=30)
     url = f"http://{place.target}/inference.GRPCInferenceService/ModelInfer"
-    return image.read_bytes(), Call(url, GRPC, framed(request.read_bytes()))
+    return image.read_bytes(), load.Call(url, load.GRPC, load.framed(request.read_bytes()))
 
 
 PEERS = (
