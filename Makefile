@@ -19,7 +19,7 @@ test: .venv/test/ready  ## Lints, checks types and imports, and runs all tests t
 test-system: .venv/test/ready  ## Runs the tests that need programs from outside; what can't be had is skipped by name.
 	.venv/test/bin/python -m pytest -m system
 
-bench: .venv/bench/ready  ## Measures the server beside raw onnxruntime, on the bundled model; needs h2load.
+bench: .venv/bench/ready build/bench/random-32 build/bench/random-64  ## Measures it beside raw onnxruntime; needs h2load.
 	.venv/bench/bin/python tests/benchmarks/serving.py
 
 bench-peers: .venv/bench/ready build/bench/random-64  ## Measures it beside MLServer, LitServe and PyTriton from PyPI.
@@ -46,9 +46,9 @@ clean:  ## Removes environments, caches and the demo's pictures.
 	.venv/bench/$(INSTALL) '.[cpu,bench]'
 	touch $@
 
-build/bench/random-64:
+build/bench/random-32 build/bench/random-64:
 	$(MAKE) .venv/test/ready
-	.venv/test/bin/dcgan-train export --random --size 64 --width 64 --output $@
+	.venv/test/bin/dcgan-train export --random --size $(subst build/bench/random-,,$@) --width 64 --output $@
 
 .venv/test/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv/test

@@ -1,4 +1,4 @@
-"""Images a second of a served bundle, beside raw onnxruntime on the same file in the same run.
+"""Images a second of served bundles, beside raw onnxruntime on the same file in the same run.
 
 Run by `make bench`. Prints Markdown tables and writes them, with a plot, to build/bench. Asserts nothing.
 
@@ -8,16 +8,18 @@ since machines are noisy. Logs and metrics are on.
 """
 
 import argparse
+import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 import matplotlib as mpl
 import numpy as np
@@ -37,50 +39,58 @@ from dcgan.v1 import dcgan_pb2 as pb
 
 BATCHES = (1, 16, 64)
 CLIENTS = (1, 2, 8, 32)
-CASES = [
-    *((pb.FORMAT_RAW, images, clients) for images in (1, 8, 64) for clients in CLIENTS),
-    *((image_format, 16, 2) for image_format in (pb.FORMAT_RAW, pb.FORMAT_PNG, pb.FORMAT_JPEG, pb.FORMAT_WEBP)),
-]
+SIZES = (1, 8, 64)
+STAGES = ("queue", "device", "encode")
+FORMATS = (pb.FORMAT_RAW, pb.FORMAT_PNG, pb.FORMAT_JPEG, pb.FORMAT_WEBP)
+# each group is measured in the same rounds, and compared with its first case too
+GROUPS = (
+    *([(pb.FORMAT_RAW, images, clients)] for images in SIZES for clients in CLIENTS),
+    [(image_format, 16, 2) for image_format in FORMATS],
+)
+HEADER = (
+    "| format | images a call | clients | images/s | of raw | of RAW | p50 ms | p95 ms | p99 ms "
+    "| queue | device | encode | rest | CPU ms an image | h2load |"
+)
 
-Measure = Callable[[float], float]
+Measure: TypeAlias = Callable[[float], float]
+Case: TypeAlias = tuple["pb.Format.ValueType", int, int]  # format, images a call, clients
 
 
 def main() -> None:
-    """Measures every case and writes what was found."""
+    """Measures every case on every bundle and writes what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="fashion", help="bundle: a directory or a shipped name. Default: fashion")
+    models = ["fashion", "build/bench/random-32", "build/bench/random-64"]
+    parser.add_argument("--model", nargs="+", default=models, help=f"bundles. Default: {' '.join(models)}")
     parser.add_argument("--rounds", type=int, default=10, help="of every case. Default: 10")
     parser.add_argument("--seconds", type=float, default=1.0, help="of every round. Default: 1")
     parser.add_argument("--output", type=Path, default=Path("build/bench"), help="folder. Default: build/bench")
     options = parser.parse_args()
     load.require()
     options.output.mkdir(parents=True, exist_ok=True)
-    bundle = bundles.load(bundles.locate(options.model))
-    report = [describe(bundle)]
-    print(report[0], flush=True)
-    best, table = best_raw(bundle, options.seconds)
-    report.append(table)
-    print(table, flush=True)
-    points: dict[int, list[tuple[int, float]]] = {}
-    header = (
-        "| format | images a call | clients | images/s | of raw | p50 ms | p95 ms | p99 ms | CPU ms an image | h2load |"
-    )
-    rows = [header, "|" + " --- |" * 10]
-    print("\n".join(rows))
-    with serve(options.model) as serving:
-        for image_format, images, clients in CASES:
-            row, ratio = one_case(serving, best, image_format, images, clients, options)
-            rows.append(row)
-            print(row, flush=True)
-            if image_format == pb.FORMAT_RAW and images != 16:
-                points.setdefault(images, []).append((clients, ratio))
-        report += ["\n".join(rows), stages(serving)]
-    report.append(
-        f"From `dcgan serve` to SERVING: {statistics.median(startup(options.model) for _ in range(5)):.2f} s."
-    )
-    print("\n".join(report[-2:]))
-    (options.output / "serving.md").write_text("\n\n".join(report) + "\n")
-    plot(points, options.output / "serving.png")
+    for model in options.model:
+        one_bundle(model, options)
+
+
+def one_bundle(model: str, options: argparse.Namespace) -> None:
+    """Measures all groups on a bundle; prints as it goes, and writes table and plot at the end."""
+    bundle = bundles.load(bundles.locate(model))
+    best, raw_table = best_raw(bundle, options.seconds)
+    report = [describe(bundle), raw_table, HEADER, "|" + " --- |" * (HEADER.count("|") - 1)]
+    print("\n".join(report), flush=True)
+    measured: dict[Case, list[load.Load]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with serve(model, log=log) as serving:
+            for group in GROUPS:
+                rows, loads = one_group(serving, log, best, group, options)
+                print("\n".join(rows), flush=True)
+                report += rows
+                measured |= loads
+    starts = statistics.median(startup(model) for _ in range(5))
+    report.append(f"\nFrom `dcgan serve` to SERVING: {starts:.2f} s.\n")
+    print(report[-1], flush=True)
+    (options.output / f"serving-{bundle.manifest.name}.md").write_text("\n".join(report))
+    plot(bundle, measured, options.output / f"serving-{bundle.manifest.name}.png")
 
 
 def describe(bundle: bundles.Bundle) -> str:
@@ -131,54 +141,59 @@ def raw(bundle: bundles.Bundle, threads: int, callers: int, batch: int) -> Measu
     return measure
 
 
-def one_case(
-    serving: Serving,
-    best: Measure,
-    image_format: pb.Format.ValueType,
-    images: int,
-    clients: int,
-    options: argparse.Namespace,
-) -> tuple[str, float]:
-    """Measures one case in alternating rounds: its row, and its share of raw."""
-    request = pb.SampleRequest(seeds=pb.SeedRange(seed=1, count=images), format=image_format)
-    load.check(serving.target, request)
-    served, ratios = [], []
+def one_group(
+    serving: Serving, log: Path, best: Measure, group: list[Case], options: argparse.Namespace
+) -> tuple[list[str], dict[Case, list[load.Load]]]:
+    """Measures cases in alternating rounds: their rows, and what was measured."""
+    loads: dict[Case, list[load.Load]] = {case: [] for case in group}
+    stages: dict[Case, list[dict[str, float]]] = {case: [] for case in group}
+    raw_rates = []
     for _ in range(options.rounds):
-        beside = best(options.seconds)
-        one = load.run(serving.target, serving.process.pid, request, clients, options.seconds, usable_cores())
-        served.append(one)
-        ratios.append(one.images_per_s / beside)
-
-    def median(value: Callable[[load.Load], float]) -> float:
-        return statistics.median(map(value, served))
-
-    row = (
-        f"| {pb.Format.Name(image_format).removeprefix('FORMAT_')} | {images} | {clients} "
-        f"| {median(lambda one: one.images_per_s):,.0f} | {load.interval(ratios)} "
-        f"| {median(lambda one: one.percentile(0.5)):.2f} | {median(lambda one: one.percentile(0.95)):.2f} "
-        f"| {median(lambda one: one.percentile(0.99)):.2f} | {median(lambda one: one.server_cpu_ms):.3f} "
-        f"| {median(lambda one: one.load_cpu):.0%} |"
-    )
-    return row, statistics.median(ratios)
+        raw_rates.append(best(options.seconds))
+        for image_format, images, clients in group:
+            request = pb.SampleRequest(seeds=pb.SeedRange(seed=1, count=images), format=image_format)
+            begun = log.stat().st_size
+            one = load.run(serving.target, serving.process.pid, request, clients, options.seconds, usable_cores())
+            loads[image_format, images, clients].append(one)
+            stages[image_format, images, clients].append(shares(log, begun))
+    first = [one.images_per_s for one in loads[group[0]]]
+    return [row(case, loads[case], stages[case], raw_rates, first) for case in group], loads
 
 
-def stages(serving: Serving) -> str:
-    """Says where the time of all these calls went, from the server's own metrics."""
-    with urllib.request.urlopen(serving.metrics) as answer:
-        lines = answer.read().decode().splitlines()
-    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+def row(
+    case: Case, loads: list[load.Load], stages: list[dict[str, float]], raw_rates: list[float], first: list[float]
+) -> str:
+    """Writes one case as a row of the table: medians of its rounds, and of the ratios of its pairs."""
+    image_format, images, clients = case
+    rates = [one.images_per_s for one in loads]
 
-    def total(name: str, labels: str) -> float:
-        return float(values[f"dcgan_{name}_seconds_sum{{{labels}}}"])
+    cells = [
+        pb.Format.Name(image_format).removeprefix("FORMAT_"),
+        images,
+        clients,
+        f"{statistics.median(rates):,.0f}",
+        load.interval([rate / raw_rate for rate, raw_rate in zip(rates, raw_rates, strict=True)]),
+        "" if image_format == pb.FORMAT_RAW else load.interval([a / b for a, b in zip(rates, first, strict=True)]),
+        *(f"{middle(loads, lambda one, share=share: one.percentile(share)):.2f}" for share in (0.5, 0.95, 0.99)),
+        *(f"{statistics.median(stage[name] for stage in stages):.0%}" for name in (*STAGES, "rest")),
+        f"{middle(loads, lambda one: one.server_cpu_ms):.3f}",
+        f"{middle(loads, lambda one: one.load_cpu):.0%}",
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
 
-    whole = total("request", 'method="Sample"')
-    calls = float(values['dcgan_request_seconds_count{method="Sample"}'])
-    queue, encode = (total("stage", f'stage="{stage}"') for stage in ("queue", "encode"))
-    device = total("stage", 'stage="device"')
-    return (
-        f"Over all {calls:,.0f} calls: {whole / calls * 1000:.2f} ms a call, of which {queue / whole:.0%} in the queue "
-        f"and {encode / whole:.0%} encoding; the device threads were busy for {device:.1f} s.\n"
-    )
+
+def shares(log: Path, begun: int) -> dict[str, float]:
+    """Says which share of the calls' time in the server each stage took, from its log behind byte `begun`.
+
+    The rest is parsing, waiting for Python and for the event loop. What gRPC and the network take is not in it.
+    """
+    with log.open("rb") as file:
+        file.seek(begun)
+        lines = [line for line in file.read().split(b"\n")[1:-1] if b'"call"' in line]  # the first may be cut
+    events = [json.loads(line) for line in lines]
+    whole = sum(event["total_ms"] for event in events) or 1.0
+    parts = {stage: sum(event[f"{stage}_ms"] for event in events) / whole for stage in STAGES}
+    return parts | {"rest": 1.0 - sum(parts.values())}
 
 
 def startup(model: str) -> float:
@@ -193,16 +208,29 @@ def startup(model: str) -> float:
     return seconds
 
 
-def plot(points: dict[int, list[tuple[int, float]]], file: Path) -> None:
-    """Draws the share of raw against concurrency, a line for each number of images a call."""
-    figure, axes = plt.subplots(figsize=(7, 4))
-    for images, line in points.items():
-        axes.plot(*zip(*line, strict=True), marker="o", label=f"{images} image{'s' if images > 1 else ''} a call")
-    axes.set(xscale="log", xlabel="clients", ylabel="share of raw onnxruntime", ylim=(0, 1.1), title="RAW over gRPC")
-    axes.set_xticks(CLIENTS, [str(clients) for clients in CLIENTS])
-    axes.axhline(1.0, color="grey", linewidth=0.5)
-    axes.legend()
+def plot(bundle: bundles.Bundle, measured: dict[Case, list[load.Load]], file: Path) -> None:
+    """Draws images/s and the latencies against concurrency, a line for each number of images a call."""
+    figure, (rates, latencies) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for images in SIZES:
+        name = f"{images} image{'s' if images > 1 else ''} a call"
+        lines = [measured[pb.FORMAT_RAW, images, clients] for clients in CLIENTS]
+        drawn = rates.plot(CLIENTS, [middle(line, lambda one: one.images_per_s) for line in lines], "o-", label=name)
+        for share, style in ((0.5, "o-"), (0.99, "^:")):
+            values = [middle(line, lambda one, share=share: one.percentile(share)) for line in lines]
+            label = f"{name}, p{100 * share:.0f}"
+            latencies.plot(CLIENTS, values, style, label=label, color=drawn[0].get_color())
+    rates.set(ylabel="images/s", ylim=(0, None), title=f"{bundle.manifest.name}, RAW over gRPC")
+    latencies.set(ylabel="ms", yscale="log", title="latency of a call")
+    for axes in (rates, latencies):
+        axes.set(xscale="log", xlabel="clients")
+        axes.set_xticks(CLIENTS, [str(clients) for clients in CLIENTS])
+        axes.legend(fontsize="small")
     figure.savefig(file, dpi=120)
+
+
+def middle(loads: list[load.Load], value: Callable[[load.Load], float]) -> float:
+    """Takes the median over rounds."""
+    return statistics.median(map(value, loads))
 
 
 if __name__ == "__main__":
