@@ -20,7 +20,6 @@ import tempfile
 import time
 import urllib.request
 from hashlib import blake2b
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ WARM_UP, BLOCKS, STUDENT_T = 0.2, 20, 2.101  # share left out, means that a line
 ENDS = ("every image right", "cancelled by us", "another status", "hung", "not what was asked for", "images missing")
 RIGHT, CANCELLED, REFUSED, HUNG, WRONG, MISSING = range(len(ENDS))
 BUSY = ("dcgan_queued_rows", "dcgan_requests_in_progress")
-IMAGES = len(ENDS)  # the column of a tally that counts images, behind those that count calls
+IMAGES, LONGEST_MS, COLUMNS = len(ENDS), len(ENDS) + 1, len(ENDS) + 2  # of a tally, behind those that count calls
 
 
 def main() -> None:
@@ -101,15 +100,15 @@ def digests(parts: list[bytes]) -> np.ndarray:
 
 
 class Crowd:
-    """The client processes, and what each has counted so far: int64 (clients, ends and images), survivors first."""
+    """The client processes, and what each has counted so far: int64 (clients, COLUMNS), survivors first."""
 
     def __init__(self, serving: Serving, folder: Path, options: argparse.Namespace) -> None:
         self.options, self.kills = options, 0
         self._serving, self._folder, self._processes = serving, folder, []
         self._context = multiprocessing.get_context("spawn")  # gRPC doesn't survive a fork
-        self._shared = self._context.RawArray("q", (options.clients + options.kills) * (IMAGES + 1))
+        self._shared = self._context.RawArray("q", (options.clients + options.kills) * COLUMNS)
         self._until = time.monotonic() + options.limit_s
-        self.tally = np.frombuffer(self._shared, np.int64).reshape(-1, IMAGES + 1)
+        self.tally = np.frombuffer(self._shared, np.int64).reshape(-1, COLUMNS)
 
     @property
     def done(self) -> int:
@@ -123,7 +122,7 @@ class Crowd:
         for share in np.diff(np.linspace(0, self.options.requests, survivors + 1).astype(int)):
             self._start(int(share))
         self._start(sys.maxsize)
-        while left := [one.sentinel for one in self._processes[:survivors] if one.is_alive()]:
+        while left := [one for one in self._processes[:survivors] if one.is_alive()]:
             if self._serving.process.poll() is not None:
                 sys.exit("the server died")
             if time.monotonic() > self._until or not self._processes[-1].is_alive():
@@ -133,7 +132,7 @@ class Crowd:
             if loads and self.kills < len(moments) and self.done >= moments[self.kills]:
                 self._kill_last()
                 self._start(sys.maxsize)
-            wait(left, EVERY_S)
+            left[0].join(EVERY_S)
         self._kill_last()
         return np.array(memory)
 
@@ -180,7 +179,7 @@ class Client:
         self, target: str, folder: Path, calls: int, in_flight: int, until: float, tally: tuple[Any, int]
     ) -> None:
         self._target, self._left, self._in_flight, self._until = target, calls, in_flight, until
-        self._tally = np.frombuffer(tally[0], np.int64).reshape(-1, IMAGES + 1)[tally[1]]
+        self._tally = np.frombuffer(tally[0], np.int64).reshape(-1, COLUMNS)[tally[1]]
         self._bad = folder / f"bad-{tally[1]}"
         self._known = np.load(folder / "known.npy", mmap_mode="r")
         self._random = np.random.default_rng()
@@ -205,7 +204,10 @@ class Client:
                 call = stub.StreamSamples(pb.StreamSamplesRequest(**asked), timeout=DEADLINE_S)
             else:
                 call = stub.Sample(pb.SampleRequest(**asked), timeout=DEADLINE_S)
+            begun = time.monotonic()
             end, why = await self._end_of(call, **asked)
+            took_ms = round(1000 * (time.monotonic() - begun))
+            self._tally[LONGEST_MS] = max(took_ms, self._tally[LONGEST_MS])
             self._tally[end] += 1
             if end > CANCELLED and self._tally[REFUSED:IMAGES].sum() <= 3:
                 with self._bad.open("a") as file:
@@ -296,10 +298,12 @@ def calls(crowd: Crowd) -> list[str]:
         f"| {end} | {survivors[:, column].sum():,} | {victims[:, column].sum():,} |"
         for column, end in enumerate((*ENDS, "images compared and right"))
     ]
+    longest = [f"{some[:, LONGEST_MS].max():,}" for some in (survivors, victims)]
     return [
         f"| calls | of {len(survivors)} clients | of {crowd.kills} that were killed |",
         "| --- | --- | --- |",
         *rows,
+        f"| ms that the longest call took | {' | '.join(longest)} |",
     ]
 
 
