@@ -9,8 +9,9 @@ Source of the format: protobuf.dev, "Encoding", length-delimited records.
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 
+import numpy as np
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -42,6 +43,8 @@ class Answers:
         self._encode_seconds = metrics.stage_seconds.labels("encode")
         self._cores = usable_cores()
         self._pool = ThreadPoolExecutor(self._cores, thread_name_prefix="encode")
+        for image_format in get_args(codecs.Format):  # so that no call waits while an encoder's library is loaded
+            codecs.encode(np.zeros((1, 1, 1), np.uint8), image_format)
 
     async def packed(self, answer: Message, drawn: Drawn, image_format: Format) -> bytes:
         """Serializes an answer together with its images, and counts what they cost for the call's log line.

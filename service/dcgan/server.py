@@ -7,6 +7,7 @@ If a device thread dies the process says NOT_SERVING and ends with an error, so 
 """
 
 import asyncio
+import gc
 import math
 import signal
 import time
@@ -144,6 +145,7 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
 async def _main(settings: Settings) -> None:
     stopping, hurry = _signals()  # first, so that a signal while the model loads ends the process in order too
     async with serving(settings) as running:
+        gc.freeze()  # what was loaded stays, so the collector need not look through it again and again
         await running.supervise(stopping)
         _log.info("draining", delay_s=settings.drain_delay_s, grace_s=settings.drain_grace_s)
         await running.drain(hurry)
