@@ -225,9 +225,9 @@ async def test_what_can_t_be_done_in_time_is_refused_at_once():
         await device.begun()
         waiting = asyncio.create_task(batcher.submit(rows(*[2] * 10_000), now + 100))  # ten seconds' work
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match="would take 20") as refusal:
+        with pytest.raises(Overloaded, match="may take 30") as refusal:
             await batcher.submit(rows(*[3] * 10_000), time.monotonic() + 15)
-        assert 4 < refusal.value.retry_after_s < 6
+        assert 7 < refusal.value.retry_after_s < 8
         taken = [
             asyncio.create_task(batcher.submit(rows(*[4] * 10_000), time.monotonic() + 100)),
             asyncio.create_task(batcher.submit(rows(5), time.monotonic() + 5)),  # goes by turns: soon done
@@ -235,6 +235,55 @@ async def test_what_can_t_be_done_in_time_is_refused_at_once():
         await asyncio.sleep(0)
         device.go.release(1 << 20)
         await asyncio.gather(first, waiting, *taken)
+
+
+async def test_a_device_with_too_much_to_do_still_finishes_what_it_takes():
+    """Twice as much as it can do, for a while: what was taken is done in time, and nearly all rows reach a caller."""
+    device = Device()
+    device.rows_per_s = 4_000.0
+    ran = 0
+
+    def run(latents: np.ndarray) -> np.ndarray:
+        nonlocal ran
+        time.sleep(len(latents) / device.rows_per_s)
+        ran += len(latents)
+        return np.zeros((len(latents), 1, 1, 1), np.uint8)
+
+    device.run = run
+    async with batching(device, max_queued_rows=100_000) as batcher, asyncio.TaskGroup() as group:
+
+        async def ask() -> str:
+            try:
+                await batcher.submit(SeedRows(1, 0, 64), time.monotonic() + 0.5)
+            except (Overloaded, DeadlineExceeded) as error:
+                return type(error).__name__
+            return "drawn"
+
+        asked = []
+        for _ in range(150):
+            asked.append(group.create_task(ask()))
+            await asyncio.sleep(0.008)
+    ends = [task.result() for task in asked]
+    assert ends.count("Overloaded") > 20
+    assert ends.count("drawn") * 64 > 0.8 * ran
+
+
+async def test_the_earliest_deadline_is_not_starved():
+    """A long run is done in time although short ones, as many as the device can do, go by turns with it."""
+    device = Device(largest_batch=8)
+    device.hold()
+    async with batching(device, max_queued_rows=100_000) as batcher:
+        now = time.monotonic()
+        first = asyncio.create_task(batcher.submit(rows(1)))
+        await device.begun()
+        long = asyncio.create_task(batcher.submit(rows(*[2] * 40), now + 100))
+        short = [asyncio.create_task(batcher.submit(rows(3), now + 1000)) for _ in range(400)]
+        await asyncio.sleep(0)
+        device.go.release(11)
+        await long
+        assert sum(task.done() for task in short) >= 30
+        device.go.release(1 << 20)
+        await asyncio.gather(first, *short)
 
 
 async def test_rows_whose_time_is_up_never_run():

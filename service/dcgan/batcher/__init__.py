@@ -2,8 +2,7 @@
 
 Callers submit runs of rows. Each device thread, when idle, takes its share of what waits (waiting rows over idle
 threads, up to the largest batch), draws their latents, runs the generator, and gives every caller its images.
-There is no timer: while a batch runs the next one gathers. Every waiting run gets an equal part of a batch in turn,
-so one image never waits behind ten thousand.
+There is no timer: while a batch runs the next one gathers; `queue` says of which rows.
 
 A run that can't be done by its deadline is refused at once, by the measured pace, and one whose time has run out
 while it waited is dropped before it starts. A caller that leaves takes its waiting rows along and nobody else's.
@@ -16,14 +15,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from operator import itemgetter
-from typing import Final, Protocol, TypeAlias, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcgan.batcher.pace import Pace
+from dcgan.batcher.queue import Drawn, Images, Part, Queue, Run
 from dcgan.batcher.rows import Rows, SeedRows, ValueRows, latents_of
 from dcgan.errors import DeadlineExceeded, Overloaded
 from dcgan.latents import Floats32, Prior
@@ -31,33 +29,12 @@ from dcgan.metrics import Metrics
 
 __all__ = ["Batcher", "Drawn", "Images", "Rows", "Runner", "SeedRows", "ValueRows"]
 
-Images: TypeAlias = NDArray[np.uint8]
-
 _MAX_QUEUED_BYTES: Final = 256 << 20  # of images that callers wait for
 _JOIN_S: Final = 2.0
 _MOMENT_S: Final = 0.001
 _FAILURES_BEFORE_PROBE: Final = 3
 _Scalar = TypeVar("_Scalar", np.uint8, np.float32)
 _OUT_OF_MEMORY: Final = ("bad_alloc", "allocate memory", "out of memory", "failed to allocate")
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """What became of a run of rows, in order, in as many pieces as there were batches.
-
-    Attributes:
-        count: number of rows.
-        images: uint8 (n, height, width, channels) each.
-        latents: float32 (n, dim) each.
-        queue_s: seconds that its first row waited.
-        device_s: seconds from then until its last row was there; other callers' turns are among them.
-    """
-
-    count: int
-    images: list[Images]
-    latents: list[Floats32]
-    queue_s: float
-    device_s: float
 
 
 class Runner(Protocol):
@@ -69,35 +46,6 @@ class Runner(Protocol):
 
     def run(self, latents: Floats32) -> Images:
         """Draws uint8 images (n, height, width, channels) for float32 latents (n, dim)."""
-
-
-@dataclass(slots=True, eq=False)
-class _Run:
-    """The rows of one caller, and what is there of its answer."""
-
-    rows: Rows
-    deadline: float  # monotonic; inf for none
-    answer: asyncio.Future[Drawn]
-    submitted: float = field(default_factory=time.monotonic)
-    taken: int = 0  # rows given to batches
-    done: int = 0  # rows whose images are there
-    pieces: list[tuple[int, Images, Floats32]] = field(default_factory=list)  # first row, images, latents
-    begun: float = 0.0  # when the first row was taken
-    ended: float = 0.0  # when the last batch so far was done
-
-    @property
-    def waiting(self) -> int:
-        return self.rows.count - self.taken
-
-    def drawn(self) -> Drawn:
-        """Puts the pieces in order: two device threads may have finished them in another."""
-        if len(self.pieces) > 1:
-            self.pieces.sort(key=itemgetter(0))
-        _, images, latents = zip(*self.pieces, strict=True)
-        return Drawn(self.done, list(images), list(latents), self.begun - self.submitted, self.ended - self.begun)
-
-
-_Part: TypeAlias = tuple[_Run, int, int]  # rows start to stop - 1 of a run
 
 
 class Batcher:
@@ -129,11 +77,10 @@ class Batcher:
         self._queue_seconds = metrics.stage_seconds.labels("queue")
         self._device_seconds = metrics.stage_seconds.labels("device")
         self._pace = Pace(runner.rows_per_s, runner.threads, runner.largest_batch)
-        self._queue: deque[_Run] = deque()
-        self._waiting_rows = 0
-        metrics.queued_rows.set_function(lambda: self._waiting_rows)
-        metrics.saturation.set_function(lambda: min(1.0, self._waiting_rows / self._max_queued_rows))
-        self._finished: deque[tuple[list[_Part], float]] = deque()
+        self._queue = Queue(self._pace)
+        metrics.queued_rows.set_function(lambda: self._queue.waiting)
+        metrics.saturation.set_function(lambda: min(1.0, self._queue.waiting / self._max_queued_rows))
+        self._finished: deque[tuple[list[Part], float]] = deque()
         self._finishing = False  # the event loop has been called to look at them
         # where a full batch is done in a moment, handing Python's lock to one more thread costs more than it brings
         quick = runner.largest_batch < _MOMENT_S * runner.rows_per_s
@@ -178,50 +125,47 @@ class Batcher:
             DeadlineExceeded: time ran out while the rows waited; none of them ran after it.
             Exception: whatever the device raised for a batch with one of these rows.
         """
-        run = _Run(rows, deadline, self._loop.create_future())
+        run = Run(rows, deadline, self._loop.create_future())
         with self._changed:
             if not admitted:
                 self._admit(run)
-            self._queue.append(run)
-            self._waiting_rows += rows.count
+            self._queue.push(run)
             self._wake()
         try:
             return await run.answer
         except BaseException:  # the caller left, or a batch with some of the rows failed
-            self._drop(run)
+            with self._changed:
+                self._queue.drop(run)
             raise
 
-    def _admit(self, run: _Run) -> None:
-        """Refuses rows that find no room or can't be done in time. What finds nobody waiting is always tried."""
-        if not self._waiting_rows:
+    def _admit(self, run: Run) -> None:
+        """Refuses rows that find no room or can't be done in time. What finds nobody waiting is always tried.
+
+        What is ahead counts twice: whoever comes later takes turns too, and what was admitted must be done in time
+        however many come.
+        """
+        count, waiting = run.rows.count, self._queue.waiting
+        if not waiting:
             return
-        count, waiting = run.rows.count, self._waiting_rows
         if waiting + count > self._max_queued_rows:
             retry_after_s = self._pace.seconds_for(waiting + count - self._max_queued_rows)
             raise Overloaded(f"{waiting} images wait already, of at most {self._max_queued_rows}", retry_after_s)
         left_s = run.deadline - run.submitted
-        if self._pace.seconds_for(waiting + count) > left_s:  # the cheap bound first
-            needed_s = self._pace.seconds_until_done(count, (other.waiting for other in self._queue))
+        if self._pace.seconds_for(count + 2 * waiting) > left_s:  # the cheap bound first
+            needed_s = self._pace.seconds_for(count + 2 * self._queue.ahead(count))
             if needed_s > left_s:
-                why = f"{count} images would take {needed_s:.3f} s behind those that wait, and {left_s:.3f} s are left"
-                raise Overloaded(why, needed_s - left_s)
+                why = f"{count} images may take {needed_s:.3f} s beside those that wait, and {left_s:.3f} s are left"
+                raise Overloaded(why, (needed_s - left_s) / 2)
 
     def _wake(self) -> None:
         """Wakes as many idle threads as there are shares; fewer rows than one wait for a thread that runs, if any."""
-        shares = self._waiting_rows // self._smallest_share
+        shares = self._queue.waiting // self._smallest_share
         if self._idle == len(self._threads):
             shares = max(1, shares)
         more = min(shares, self._idle) - self._woken
         if more > 0:
             self._woken += more
             self._changed.notify(more)
-
-    def _drop(self, run: _Run) -> None:
-        with self._changed:
-            if run.waiting:
-                self._waiting_rows -= run.waiting
-                run.taken = run.rows.count
-                self._queue.remove(run)
 
     def _finish(self) -> None:
         """Answers the callers of all batches that have ended."""
@@ -248,43 +192,28 @@ class Batcher:
             self._on_death(error)
             raise
 
-    def _next_batch(self) -> list[_Part] | None:
+    def _next_batch(self) -> list[Part] | None:
         """Waits for rows and takes this thread's share of them; None when the batcher is closed."""
         with self._changed:
             self._idle += 1
-            while not (self._waiting_rows or self._closed):
+            while not (self._queue.waiting or self._closed):
                 self._changed.wait()
                 self._woken -= 1
-            share = max(self._smallest_share, -(-self._waiting_rows // self._idle))
+            share = max(self._smallest_share, -(-self._queue.waiting // self._idle))
             self._idle -= 1
-            if not self._waiting_rows:
+            if not self._queue.waiting:
                 return None
             return self._take(min(share, self._runner.largest_batch))
 
-    def _take(self, room: int) -> list[_Part]:
-        """Fills a batch by turns: each waiting run gives its part of the room left, then goes to the back."""
-        batch: list[_Part] = []
+    def _take(self, room: int) -> list[Part]:
         now = time.monotonic()
-        taken = 0
-        while taken < room and self._queue:
-            run = self._queue.popleft()
-            # one that is alone is tried whatever the pace says, or a pace measured wrong would never be corrected
-            if now >= run.deadline or (self._queue and now + self._pace.seconds_for(run.waiting) > run.deadline):
-                self._waiting_rows -= run.waiting
-                run.taken = run.rows.count
-                self._loop.call_soon_threadsafe(_expire, run)
-                continue
-            count = min(run.waiting, max(1, (room - taken) // (len(self._queue) + 1)))
-            if run.taken == 0:
-                run.begun = now
+        parts, late = self._queue.take(room, now)
+        for run in late:
+            self._loop.call_soon_threadsafe(_expire, run)
+        for run, start, _ in parts:
+            if start == 0:
                 self._queue_seconds.observe(now - run.submitted)
-            batch.append((run, run.taken, run.taken + count))
-            run.taken += count
-            taken += count
-            if run.waiting:
-                self._queue.append(run)
-        self._waiting_rows -= taken
-        return batch
+        return parts
 
     def _probe(self) -> None:
         """Runs one row after several failures in a row: a device that can't do that is lost, and its error ends us."""
@@ -292,7 +221,7 @@ class Batcher:
             self._runner.run(np.zeros((1, self._dim), np.float32))
             self._failures = 0
 
-    def _run(self, batch: list[_Part], retry: bool = True) -> None:
+    def _run(self, batch: list[Part], retry: bool = True) -> None:
         started = time.monotonic()
         count = sum(stop - start for _, start, stop in batch)
         try:
@@ -324,11 +253,11 @@ class Batcher:
             self._loop.call_soon_threadsafe(self._finish)
 
 
-def _halves(batch: list[_Part]) -> tuple[list[_Part], list[_Part]]:
+def _halves(batch: list[Part]) -> tuple[list[Part], list[Part]]:
     """Cuts a batch in two by rows, through the middle of a run if need be."""
     middle = sum(stop - start for _, start, stop in batch) // 2
-    first: list[_Part] = []
-    second: list[_Part] = []
+    first: list[Part] = []
+    second: list[Part] = []
     row = 0
     for run, start, stop in batch:
         cut = min(stop, max(start, start + middle - row))
@@ -351,7 +280,7 @@ def _copied(rows: NDArray[_Scalar]) -> NDArray[_Scalar]:
 # What follows runs in the event loop.
 
 
-def _fail(batch: list[_Part], error: Exception) -> None:
+def _fail(batch: list[Part], error: Exception) -> None:
     for run, _, _ in batch:
         if not run.answer.done():
             failure = RuntimeError(f"the batch failed: {error}")  # one for each caller, since each adds its traceback
@@ -359,6 +288,6 @@ def _fail(batch: list[_Part], error: Exception) -> None:
             run.answer.set_exception(failure)
 
 
-def _expire(run: _Run) -> None:
+def _expire(run: Run) -> None:
     if not run.answer.done():
         run.answer.set_exception(DeadlineExceeded("the deadline would have passed before the images were drawn"))

@@ -1,6 +1,5 @@
 """The pace of the device: how long rows will take, measured on the batches that it runs."""
 
-from collections.abc import Iterable
 from typing import Final
 
 _MEMORY: Final = 0.9  # weight of the past in the measured pace, per full batch
@@ -27,7 +26,3 @@ class Pace:
     def seconds_for(self, rows: int) -> float:
         """Predicts how long rows take."""
         return rows * self._row_s
-
-    def seconds_until_done(self, rows: int, waiting: Iterable[int]) -> float:
-        """Predicts when a new run of rows is done, beside runs that wait: each goes by turns with it, up to its end."""
-        return self.seconds_for(rows + sum(min(rows, others) for others in waiting))
