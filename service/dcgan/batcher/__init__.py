@@ -87,6 +87,7 @@ class Batcher:
         self._smallest_share = runner.largest_batch if quick else 1
         self._idle = 0  # threads that wait for rows
         self._woken = 0  # of these, told that there are some
+        self._waking = False  # the event loop will wake some
         self._failures = 0  # batches in a row
         self._begun: dict[int, float] = {}  # when each thread's batch began, by thread
         self._closed = False
@@ -130,7 +131,9 @@ class Batcher:
             if not admitted:
                 self._admit(run)
             self._queue.push(run)
-            self._wake()
+        if not self._waking:  # what arrives in one round of the event loop goes to the device together
+            self._waking = True
+            self._loop.call_soon(self._wake)
         try:
             return await run.answer
         except BaseException:  # the caller left, or a batch with some of the rows failed
@@ -159,13 +162,15 @@ class Batcher:
 
     def _wake(self) -> None:
         """Wakes as many idle threads as there are shares; fewer rows than one wait for a thread that runs, if any."""
-        shares = self._queue.waiting // self._smallest_share
-        if self._idle == len(self._threads):
-            shares = max(1, shares)
-        more = min(shares, self._idle) - self._woken
-        if more > 0:
-            self._woken += more
-            self._changed.notify(more)
+        self._waking = False
+        with self._changed:
+            shares = self._queue.waiting // self._smallest_share
+            if self._queue.waiting and self._idle == len(self._threads):
+                shares = max(1, shares)
+            more = min(shares, self._idle) - self._woken
+            if more > 0:
+                self._woken += more
+                self._changed.notify(more)
 
     def _finish(self) -> None:
         """Answers the callers of all batches that have ended."""
