@@ -182,6 +182,10 @@ async def _listening(
     server = grpc.aio.server(
         options=[
             ("grpc.so_reuseport", 0),  # two servers on one port would share its calls at random
+            # what gRPC has not shown us yet waits where no deadline is seen and nothing refused with a reason; we take
+            # about 2,000 calls a second, and by gRPC's own limit of 3,000 they would be old when they come
+            ("grpc.server.max_pending_requests", 1000),  # from here on some are cancelled at once
+            ("grpc.server.max_pending_requests_hard_limit", 1500),
             # beyond the limit that we refuse with a reason, so that gRPC's own refusal is seldom seen
             ("grpc.max_receive_message_length", 2 * MAX_REQUEST_BYTES),
             # no grace is set for old connections: a long stream ends on the one that it began on
