@@ -4,7 +4,7 @@
 PYTHON ?= python3
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-system bench bench-peers proto constraints clean
+.PHONY: demo test test-system bench bench-peers bench-scenarios soak proto constraints clean
 
 demo: .venv/demo/ready  ## Starts a server on the bundled model, asks it for pictures, and says where they are.
 	.venv/demo/bin/python deploy/demo.py demo
@@ -24,6 +24,13 @@ bench: .venv/bench/ready build/bench/random-32 build/bench/random-64  ## Measure
 
 bench-peers: .venv/bench/ready build/bench/random-64  ## Measures it beside MLServer, LitServe and PyTriton from PyPI.
 	.venv/bench/bin/python tests/benchmarks/peers.py
+
+bench-scenarios: .venv/bench/ready build/bench/random-64  ## Measures latency, restarts, fairness and overload.
+	.venv/bench/bin/python tests/benchmarks/scenarios.py --model build/bench/random-64
+	.venv/bench/bin/python tests/benchmarks/scenarios.py --model fashion
+
+soak: .venv/bench/ready  ## Asks 200,000 times, cancels, kills clients, and compares every image and the memory.
+	.venv/bench/bin/python tests/benchmarks/soak.py
 
 proto: .venv/test/ready  ## Generates the stubs after a change of the proto.
 	.venv/test/bin/python proto/generate.py service

@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import structlog
 
 from bundles import write_bundle
 from dcgan.config import Settings
 from dcgan.server import Running, serving
+from dcgan.v1 import dcgan_pb2_grpc
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
@@ -74,3 +76,16 @@ def server(bundle: Path) -> Iterator[Running]:
     """A real server of `bundle` that lives as long as the tests; don't stop it."""
     with serving_in_thread(bundle) as running:
         yield running
+
+
+@pytest.fixture
+async def channel(server):
+    """A channel to the shared server."""
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        yield channel
+
+
+@pytest.fixture
+def stub(channel):
+    """The bare generated stub."""
+    return dcgan_pb2_grpc.GeneratorServiceStub(channel)

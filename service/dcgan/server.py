@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import grpc
 import structlog
+import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
@@ -49,7 +50,7 @@ def run(settings: Settings) -> None:
         BundleError, DeviceError, SettingsError: it can't start, or the device is lost.
     """
     logs.configure(settings.log_level)
-    asyncio.run(_main(settings))
+    uvloop.run(_main(settings))
 
 
 @dataclass(slots=True)

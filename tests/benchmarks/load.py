@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
 
 METHOD = "dcgan.v1.GeneratorService/Sample"
+WARM_UP = 0.5  # of the time that counts, before it
 GRPC = ("content-type: application/grpc", "te: trailers")
 
 
@@ -86,21 +88,22 @@ def framed(message: bytes) -> bytes:
 def run(target: str, pid: int, request: pb.SampleRequest, clients: int, seconds: float, cores: int) -> Load:
     """Loads a server with `clients` connections, one call at a time on each, for some seconds."""
     size = check(target, request)
-    before = cpu_s(pid)
-    latencies_ms, load_cpu = h2load(sampling(target, request), clients, seconds, size, cores)
-    images = request.seeds.count * len(latencies_ms)
-    return Load(images / seconds, latencies_ms, 1000.0 * (cpu_s(pid) - before) / images, load_cpu)
+    return measured(sampling(target, request), clients, seconds, size, request.seeds.count, lambda: cpu_s(pid), cores)
 
 
-def h2load(call: Call, clients: int, seconds: float, size: int, cores: int) -> tuple[list[float], float]:
+def measured(
+    call: Call, clients: int, seconds: float, size: int, images: int, server_cpu_s: Callable[[], float], cores: int
+) -> Load:
     """Sends a call over and over, one at a time on each connection.
+
+    Half as long again is spent on warming up, so that calls are under way when the time begins as when it ends: those
+    that it cuts off at its end are made up for by those at its beginning.
 
     Args:
         size: the least bytes of a good answer.
+        images: in each answer.
+        server_cpu_s: reads the processor time of the server.
         cores: of this machine.
-
-    Returns:
-        The latencies of all calls in milliseconds, sorted; the share of all cores that h2load took.
 
     Raises:
         Failed: there was no answer, one that isn't 200, or less data than so many good answers have.
@@ -110,20 +113,28 @@ def h2load(call: Call, clients: int, seconds: float, size: int, cores: int) -> t
         body.write_bytes(call.body)
         command = [
             *("h2load", "--clients", str(clients), "--max-concurrent-streams", "1", "--threads", "1"),
-            *("--duration", f"{round(1000 * seconds)}ms", "--data", str(body), "--log-file", str(log)),
+            *("--warm-up-time", f"{round(1000 * WARM_UP * seconds)}ms", "--duration", f"{round(1000 * seconds)}ms"),
+            *("--data", str(body), "--log-file", str(log)),
             *(part for header in call.headers for part in ("--header", header)),
             *(*call.flags, call.url),
         ]
+        server_s = server_cpu_s()
         before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60 + seconds)
         elapsed, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+        server_s = server_cpu_s() - server_s
         lines = [line.split("\t") for line in log.read_text().splitlines()]
     good = sum(line[1] == "200" for line in lines)
     received = int(re.findall(r"\((\d+)\) data", done.stdout)[0])
     if not lines or good < len(lines) or received < good * size:
         raise Failed(f"of {len(lines)} answers {good} are 200, and all hold {received} bytes")
     load_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return sorted(int(line[2]) / 1000.0 for line in lines), load_s / elapsed / cores
+    return Load(
+        images * len(lines) / seconds,
+        sorted(int(line[2]) / 1000.0 for line in lines),
+        1000.0 * server_s / (images * len(lines) * (1.0 + WARM_UP)),
+        load_s / elapsed / cores,
+    )
 
 
 def cpu_s(pid: int) -> float:

@@ -209,11 +209,9 @@ def measured(server: Running, size: int, options: argparse.Namespace) -> load.Lo
     """Lets a server go on, loads it for one round, and stops it again."""
     trees.send(server.pid, signal.SIGCONT)
     try:
-        before = trees.cpu_s(server.pid)
-        latencies_ms, share = load.h2load(server.call, options.clients, options.seconds, size, usable_cores())
-        count = len(latencies_ms)
-        cpu_ms = 1000.0 * (trees.cpu_s(server.pid) - before) / count
-        return load.Load(count / options.seconds, latencies_ms, cpu_ms, share)
+        return load.measured(
+            server.call, options.clients, options.seconds, size, 1, lambda: trees.cpu_s(server.pid), usable_cores()
+        )
     finally:
         time.sleep(SETTLE_S)
         trees.send(server.pid, signal.SIGSTOP)

@@ -40,6 +40,7 @@ from dcgan.v1 import dcgan_pb2 as pb
 BATCHES = (1, 16, 64)
 CLIENTS = (1, 2, 8, 32)
 SIZES = (1, 8, 64)
+LATENCIES = 4  # a round lasts at least that many of a call at raw speed
 STAGES = ("queue", "device", "encode")
 FORMATS = (pb.FORMAT_RAW, pb.FORMAT_PNG, pb.FORMAT_JPEG, pb.FORMAT_WEBP)
 # each group is measured in the same rounds, and compared with its first case too
@@ -153,7 +154,8 @@ def one_group(
         for image_format, images, clients in group:
             request = pb.SampleRequest(seeds=pb.SeedRange(seed=1, count=images), format=image_format)
             begun = log.stat().st_size
-            one = load.run(serving.target, serving.process.pid, request, clients, options.seconds, usable_cores())
+            seconds = max(options.seconds, LATENCIES * images * clients / raw_rates[-1])
+            one = load.run(serving.target, serving.process.pid, request, clients, seconds, usable_cores())
             loads[image_format, images, clients].append(one)
             stages[image_format, images, clients].append(shares(log, begun))
     first = [one.images_per_s for one in loads[group[0]]]

@@ -14,7 +14,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar
 
 import numpy as np
@@ -189,13 +190,20 @@ class Batcher:
         try:
             while (batch := self._next_batch()) is not None:
                 if batch:
-                    self._begun[threading.get_ident()] = time.monotonic()
-                    self._run(batch)
-                    del self._begun[threading.get_ident()]
-                    self._probe()
+                    with self._watched():
+                        self._run(batch)
+                    with self._watched():
+                        self._probe()
         except BaseException as error:
             self._on_death(error)
             raise
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Lets `longest_run_s` know what this thread does on the device."""
+        self._begun[threading.get_ident()] = time.monotonic()
+        yield
+        del self._begun[threading.get_ident()]
 
     def _next_batch(self) -> list[Part] | None:
         """Waits for rows and takes this thread's share of them; None when the batcher is closed."""

@@ -2,7 +2,8 @@
 
 Every call of the API is pure, so anything that doesn't blame the request may be repeated. gRPC itself repeats calls
 that were refused before their first message, as service_config.json says. Added here are:
-- a CANCELLED that the caller never asked for, which a stopping or a flooded server gives, and UNAVAILABLE once gRPC gave up;
+- a CANCELLED that the caller never asked for, which a stopping or a flooded server gives, and UNAVAILABLE once gRPC
+  gave up;
 - streams: whatever cuts one goes on with the next image. A stream as a whole has no deadline, since it may have any
   length; every attempt has one, and an attempt that brought images is followed by another.
 """
