@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,12 @@ class Serving:
     process: subprocess.Popen[str]
     target: str
     metrics: str
+
+    def figures(self) -> dict[str, float]:
+        """Reads its metrics, by name with labels."""
+        with urllib.request.urlopen(self.metrics, timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, value in (x.rsplit(" ", 1) for x in lines if not x.startswith("#"))}
 
     def terminate(self) -> None:
         """Asks it to stop, as Kubernetes does."""

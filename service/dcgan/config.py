@@ -116,10 +116,8 @@ def table() -> str:
 def _forget_service_links() -> None:
     """Drops the variables that Kubernetes injects beside a Service called `dcgan`, DCGAN_PORT=tcp://... among them."""
     for variable, value in list(os.environ.items()):
-        injected = re.fullmatch(
-            rf"{_PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)", variable
-        )
-        if injected or (variable.startswith(_PREFIX) and re.match(r"(tcp|udp|sctp)://", value)):
+        address = variable.startswith(_PREFIX) and re.match(r"(tcp|udp|sctp)://", value)
+        if address or _SERVICE_LINK.fullmatch(variable):
             del os.environ[variable]
 
 

@@ -138,6 +138,12 @@ def measured(
     )
 
 
+def processor() -> str:
+    """Names this machine's processor."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line for line in lines if line.startswith("model name")).split(":")[1].strip()
+
+
 def cpu_s(pid: int) -> float:
     """Reads the processor time of a process from /proc, seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()

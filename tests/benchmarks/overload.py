@@ -6,20 +6,16 @@ counts as an answer is OK within the deadline. Client and server share the cores
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import callers
 import load
 from callers import percentiles
+from processes import serve
 
 from dcgan import bundle as bundles
 from dcgan.v1 import dcgan_pb2 as pb
@@ -36,22 +32,6 @@ Event = dict[str, object]
 
 
 @dataclass(frozen=True)
-class Logged:
-    """A server whose log and counts can be read."""
-
-    pid: int
-    target: str
-    metrics: str
-    log: Path
-
-    def images_run(self) -> int:
-        """Reads how many images the device has drawn."""
-        with urllib.request.urlopen(self.metrics) as answer:
-            lines = answer.read().decode().splitlines()
-        return next(int(float(line.split()[1])) for line in lines if line.startswith("dcgan_images_total"))
-
-
-@dataclass(frozen=True)
 class Flood:
     """A flood: what the client saw, what the server logged meanwhile, and how many images it drew."""
 
@@ -63,20 +43,28 @@ class Flood:
 def overload(_bundle: bundles.Bundle, options: argparse.Namespace) -> str:
     """Floods the server with ten times its peak, in turns with the peak itself."""
     pairs = []
-    with logged(options.model) as server, callers.processes(1) as pool:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve(options.model, log=Path(folder) / "log") as server,
+        callers.processes(1) as pool,
+    ):
+        log, pid = Path(folder) / "log", server.process.pid
         load.check(server.target, MANY)
 
+        def images_run() -> int:
+            return int(server.figures()["dcgan_images_total"])
+
         def peak(in_flight: int) -> callers.Round:
-            arguments = (server.target, server.pid, MESSAGE, in_flight, options.peak_seconds)
+            arguments = (server.target, pid, MESSAGE, in_flight, options.peak_seconds)
             return pool.submit(callers.closed, *arguments).result()
 
         def flood(rate: float) -> Flood:
-            run, log = server.images_run(), server.log.stat().st_size
-            arguments = (server.target, server.pid, MESSAGE, rate, options.flood_seconds, DEADLINE_S)
+            run, begun = images_run(), log.stat().st_size
+            arguments = (server.target, pid, MESSAGE, rate, options.flood_seconds, DEADLINE_S)
             seen = pool.submit(callers.flood, *arguments).result()
             time.sleep(LOG_S)
-            events = [json.loads(line) for line in server.log.read_bytes()[log:].splitlines()]
-            return Flood(seen, events, server.images_run() - run)
+            events = [json.loads(line) for line in log.read_bytes()[begun:].splitlines()]
+            return Flood(seen, events, images_run() - run)
 
         rates = {in_flight: ok_per_s(peak(in_flight)) for in_flight in IN_FLIGHT}
         best = max(rates, key=lambda in_flight: rates[in_flight])
@@ -173,24 +161,3 @@ def outcomes(calls: list[callers.Call]) -> str:
 def counted(counts: Counter[str]) -> str:
     """Writes what there was, most frequent first."""
     return ", ".join(f"{count:,} {name}" for name, count in counts.most_common()) or "nothing"
-
-
-@contextmanager
-def logged(model: str) -> Iterator[Logged]:
-    """Runs `dcgan serve` with its log in a file until the block ends."""
-    command = [sys.executable, "-m", "dcgan", "serve", "--model", model, "--device", "cpu", "--port", "0"]
-    with tempfile.TemporaryDirectory() as directory:
-        log = Path(directory) / "log"
-        with log.open("wb") as output:
-            process = subprocess.Popen([*command, "--metrics-port", "0"], stderr=output)
-        try:
-            until = time.monotonic() + 60.0
-            while "\n" not in log.read_text() and process.poll() is None and time.monotonic() < until:
-                time.sleep(0.05)
-            text = log.read_text()
-            assert '"serving"' in text, text
-            event = json.loads(text.splitlines()[0])
-            yield Logged(process.pid, event["target"], event["metrics"], log)
-        finally:
-            process.kill()
-            process.wait()

@@ -95,9 +95,8 @@ def installed(peers: list[Peer]) -> tuple[dict[Peer, str], dict[str, str]]:
 
 def describe(options: argparse.Namespace) -> str:
     """Says on what was measured, and how."""
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return (
-        f"{models[0].split(':')[1].strip()}, {usable_cores()} usable cores, load before: {os.getloadavg()[0]:.1f}; "
+        f"{load.processor()}, {usable_cores()} usable cores, load before: {os.getloadavg()[0]:.1f}; "
         f"onnxruntime {onnxruntime.__version__} everywhere. One image a call, {options.clients} connections, "
         f"{options.rounds} rounds of {options.seconds:g} s, alternating. Medians; ratios with their 95 % intervals. "
         "Peers are given a latent, dcgan draws it.\n"

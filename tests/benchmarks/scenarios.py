@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
-import numpy as np
 import onnxruntime
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
@@ -29,10 +28,10 @@ import load
 from callers import percentile_ms, percentiles
 from overload import overload
 from processes import serve
+from sessions import batch_run
 
 from dcgan import bundle as bundles
 from dcgan.generator import usable_cores
-from dcgan.latents import draw
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
 
@@ -72,10 +71,9 @@ def main() -> None:
 
 def latency(bundle: bundles.Bundle, options: argparse.Namespace) -> str:
     """Compares one client that asks for one image at a time with the session in this process."""
-    run = session_of(bundle, 1)
+    run = batch_run(bundle, 1, 1)
     p50s: dict[str, list[float]] = {"session in process": [], "h2load": [], "Python, sync stub": []}
     with serve(options.model) as serving, grpc.insecure_channel(serving.target) as channel:
-        load.check(serving.target, SINGLE)
         stub = dcgan_pb2_grpc.GeneratorServiceStub(channel)
         for _ in range(options.rounds):
             ran = timed(run, options.seconds)
@@ -138,7 +136,7 @@ def restarts(_bundle: bundles.Bundle, options: argparse.Namespace) -> str:
 
 def fairness(bundle: bundles.Bundle, options: argparse.Namespace) -> str:
     """Measures a stream alone and beside single images ten times a second, and what those wait."""
-    run = session_of(bundle, 16)
+    run = batch_run(bundle, 1, 16)
     alone_s, both_s = timed(run, 1.0), both_cores(run, 1.0)
     streamed = pb.StreamSamplesRequest(seeds=pb.SeedRange(seed=1, count=options.stream_images), format=pb.FORMAT_RAW)
     with serve(options.model) as serving, callers.processes(2) as pool:
@@ -171,15 +169,6 @@ def fairness(bundle: bundles.Bundle, options: argparse.Namespace) -> str:
             *(f"| singles' p99 over it, {how} | {percentile_ms(waited, 0.99) / ms:.2f} |" for how, ms in runs),
         ]
     )
-
-
-def session_of(bundle: bundles.Bundle, batch: int) -> Callable[[], object]:
-    """Gives a function that runs a batch on a single-threaded session of this process."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
-    session = onnxruntime.InferenceSession(bundle.generator, options, providers=["CPUExecutionProvider"])
-    latents = draw(0, np.arange(batch), bundle.manifest.latent.dim, bundle.manifest.latent.prior)
-    return lambda: session.run(["images"], {"latents": latents})
 
 
 def timed(work: Callable[[], object], seconds: float = 60.0, count: int | None = None) -> list[float]:

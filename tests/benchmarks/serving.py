@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import matplotlib as mpl
-import numpy as np
 import onnxruntime
 
 mpl.use("Agg")
@@ -31,10 +29,10 @@ from matplotlib import pyplot as plt
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 import load
 from processes import Serving, serve
+from sessions import batch_run
 
 from dcgan import bundle as bundles
 from dcgan.generator import usable_cores
-from dcgan.latents import draw
 from dcgan.v1 import dcgan_pb2 as pb
 
 BATCHES = (1, 16, 64)
@@ -97,10 +95,9 @@ def one_bundle(model: str, options: argparse.Namespace) -> None:
 def describe(bundle: bundles.Bundle) -> str:
     """Says what is measured, and on what."""
     image = bundle.manifest.image
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return (
         f"{bundle.manifest.name}: {image.height} x {image.width} x {image.channels}; "
-        f"{models[0].split(':')[1].strip()}, {os.cpu_count()} cores, {usable_cores()} usable; "
+        f"{load.processor()}, {os.cpu_count()} cores, {usable_cores()} usable; "
         f"Python {platform.python_version()}, onnxruntime {onnxruntime.__version__}\n"
     )
 
@@ -121,15 +118,12 @@ def best_raw(bundle: bundles.Bundle, seconds: float) -> tuple[Measure, str]:
 
 def raw(bundle: bundles.Bundle, threads: int, callers: int, batch: int) -> Measure:
     """Gives a function that measures raw onnxruntime for some seconds, images/s."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(bundle.generator, options, providers=["CPUExecutionProvider"])
-    latents = draw(0, np.arange(batch), bundle.manifest.latent.dim, bundle.manifest.latent.prior)
+    run = batch_run(bundle, threads, batch)
 
     def call(end: float) -> int:
         count = 0
         while time.monotonic() < end:
-            session.run(["images"], {"latents": latents})
+            run()
             count += batch
         return count
 
@@ -201,13 +195,8 @@ def shares(log: Path, begun: int) -> dict[str, float]:
 def startup(model: str) -> float:
     """Measures seconds from the command to the log line that says that it serves."""
     begun = time.monotonic()
-    command = [sys.executable, "-m", "dcgan", "serve", "--model", model, "--port", "0", "--metrics-port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        process.stderr.readline()
-        seconds = time.monotonic() - begun
-        process.kill()
-    return seconds
+    with serve(model):
+        return time.monotonic() - begun
 
 
 def plot(bundle: bundles.Bundle, measured: dict[Case, list[load.Load]], file: Path) -> None:

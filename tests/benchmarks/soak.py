@@ -18,7 +18,6 @@ import signal
 import sys
 import tempfile
 import time
-import urllib.request
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import grpc
 import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+import load
 from processes import Serving, serve
 
 from dcgan import bundle as bundles
@@ -266,9 +266,7 @@ def at_rest(serving: Serving) -> dict[str, float]:
     """Reads the server's figures once it is idle, or as they are when it had time enough to become so."""
     until = time.monotonic() + IDLE_S
     while True:
-        with urllib.request.urlopen(serving.metrics, timeout=IDLE_S) as answer:
-            lines = answer.read().decode().splitlines()
-        figures = {name: float(value) for name, value in (x.rsplit(" ", 1) for x in lines if not x.startswith("#"))}
+        figures = serving.figures()
         if not left_over(figures) or time.monotonic() > until:
             return figures
         time.sleep(EVERY_S)
@@ -311,14 +309,13 @@ def about(crowd: Crowd, seconds: float, memory: np.ndarray, figures: dict[str, f
     """Writes on what it ran, how the memory went, and what the server itself counted."""
     warm = memory[memory[:, 0] >= WARM_UP * crowd.options.requests]
     rise, reach = slope(warm)
-    cpu = next(x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")).split(":")[1]
     total = "dcgan_requests_total"
     counted = [f"{name.removeprefix(total)} {x:,.0f}" for name, x in figures.items() if name.startswith(total)]
     busy = [f"{sum(x for name, x in figures.items() if name.startswith(one)):g} {one}" for one in BUSY]
     return [
-        f"\n{cpu.strip()}, {usable_cores()} usable cores, load {os.getloadavg()[0]:.1f}; {MODEL}, {SEEDS:,} seeds; "
-        f"{seconds:.0f} s, {crowd.done / seconds:,.0f} calls/s of the clients that were not killed, "
-        f"{crowd.options.in_flight} in flight at each.\n",
+        f"\n{load.processor()}, {usable_cores()} usable cores, load {os.getloadavg()[0]:.1f}; "
+        f"{MODEL}, {SEEDS:,} seeds; {seconds:.0f} s, {crowd.done / seconds:,.0f} calls/s of "
+        f"the clients that were not killed, {crowd.options.in_flight} in flight at each.\n",
         f"RSS of the server: {memory[0, 1] / 1024:.1f} MiB at first, {warm[0, 1] / 1024:.1f} MiB after {WARM_UP:.0%}, "
         f"{warm[-1, 1] / 1024:.1f} MiB at last. After the {WARM_UP:.0%} it rises for 1,000 calls by {rise:+.2f} KiB "
         f"(95 %: {rise - reach:+.2f} to {rise + reach:+.2f}).\n",
