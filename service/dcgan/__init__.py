@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dcgan import errors
     from dcgan.client import Arithmetic, AsyncClient, Client, Identity, Model, Samples, connect, connect_async
     from dcgan.errors import DcganError
-    from dcgan.latents import Expression, Term, direction, mean, mix, seed, values
+    from dcgan.latents import Expression, Term, direction, image, mean, mix, seed, values
 
 __version__ = "0.1.0"
 
@@ -30,6 +30,7 @@ __all__ = [
     "connect_async",
     "direction",
     "errors",
+    "image",
     "mean",
     "mix",
     "seed",

@@ -2,7 +2,7 @@
 
 `load` reads a bundle and checks all of it before anything is used; what it returns was hashed as it was read, so a
 file that changes afterwards changes nothing. `write` makes a bundle beside its final place and renames it into it,
-the manifest last. Running the generator is `dcgan.generator`'s.
+the manifest last; `extend` adds parts to one. Running the graphs is `dcgan.generator`'s.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from dcgan.bundle.graph import check_generator
+from dcgan.bundle.graph import GRAPHS, check_graph
 from dcgan.bundle.manifest import FILE_NAME, FileSpec, Manifest
 from dcgan.errors import BundleError, OutputError
 from dcgan.latents import Floats32
@@ -28,6 +28,10 @@ from dcgan.latents import Floats32
 GENERATOR: Final = "generator.onnx"
 GOLDEN: Final = "golden.safetensors"
 DIRECTIONS: Final = "directions.safetensors"
+DISCRIMINATOR: Final = "discriminator.onnx"
+ENCODER: Final = "encoder.onnx"
+LATENT_GRADIENT: Final = "latent_gradient.onnx"
+MODEL_CARD: Final = "MODEL_CARD.md"
 
 _BUNDLED: Final = Path(__file__).parents[1] / "models"
 _MAX_MANIFEST_BYTES: Final = 1 << 20
@@ -44,6 +48,7 @@ class Bundle:
         generator: the bytes of generator.onnx.
         golden_latents: float32 (k, dim), and golden_images: uint8 (k, height, width, channels), what they must give.
         directions: float32 (dim,) by name.
+        discriminator, encoder, latent_gradient: the bytes of these graphs, None where the bundle has none.
     """
 
     path: Path
@@ -53,6 +58,9 @@ class Bundle:
     golden_latents: Floats32
     golden_images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
     directions: Mapping[str, Floats32]
+    discriminator: bytes | None = None
+    encoder: bytes | None = None
+    latent_gradient: bytes | None = None
 
 
 def bundled() -> list[str]:
@@ -80,11 +88,14 @@ def load(path: Path) -> Bundle:
         if required not in manifest.files:
             raise BundleError(path / FILE_NAME, f"lists no {required}")
     contents = {name: _read(path, name, spec) for name, spec in manifest.files.items()}
-    check_generator(contents[GENERATOR], manifest, str(path / GENERATOR))
+    for name in GRAPHS.keys() & contents.keys():
+        check_graph(contents[name], name, manifest, str(path / name))
+    _check_parts(manifest, path / FILE_NAME)
     golden = _golden(contents[GOLDEN], manifest, path / GOLDEN)
     directions = _directions(contents.get(DIRECTIONS), manifest, path / DIRECTIONS)
     digest = hashlib.sha256(text).hexdigest()
-    return Bundle(path, manifest, digest, contents[GENERATOR], *golden, directions)
+    others = [contents.get(name) for name in (DISCRIMINATOR, ENCODER, LATENT_GRADIENT)]
+    return Bundle(path, manifest, digest, contents[GENERATOR], *golden, directions, *others)
 
 
 def write(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -114,6 +125,55 @@ def write(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
         raise OutputError(f"{path} can't be written: {error.strerror}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def extend(path: Path, output: Path | None, changes: Mapping[str, object], files: Mapping[str, bytes]) -> None:
+    """Writes a bundle again with more in it.
+
+    Args:
+        path: of a bundle, which is verified first.
+        output: of the new one, which must not exist; None replaces the old one, which stays where anything fails.
+        changes: fields of the manifest, by name.
+        files: that are added or replaced, by name.
+
+    Raises:
+        BundleError: the old or the new bundle is refused.
+        OutputError: the disk refuses, or `output` exists.
+    """
+    before = load(path).manifest
+    kept = {name: _read(path, name, spec) for name, spec in before.files.items()}
+    target = output or path.with_name(f".{path.name}.{os.getpid()}.extended")
+    write(target, before.model_copy(update=dict(changes)), {**kept, **files})
+    try:
+        load(target)
+    except BundleError:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+    if output is None:
+        _replace(path, target)
+
+
+def _replace(path: Path, by: Path) -> None:
+    """Puts one directory in the place of another; a kill between the two renames leaves both, under hidden names."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.before")
+    try:
+        path.rename(aside)
+        by.rename(path)
+    except OSError as error:
+        raise OutputError(f"{path} can't be replaced: {error.strerror}") from error
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _check_parts(manifest: Manifest, file: Path) -> None:
+    """Refuses parts that are of no use without each other."""
+    for part, needs, there in (
+        (DISCRIMINATOR, "calibration", manifest.calibration is not None),
+        (ENCODER, "encoder", manifest.encoder is not None),
+    ):
+        if (part in manifest.files) != there:
+            raise BundleError(file, f"must have both {part} and the entry {needs!r}, or neither")
+    if LATENT_GRADIENT in manifest.files and ENCODER not in manifest.files:
+        raise BundleError(file, f"has {LATENT_GRADIENT} but no {ENCODER}")
 
 
 def _read(directory: Path, name: str, spec: FileSpec | None) -> bytes:

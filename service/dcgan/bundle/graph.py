@@ -1,6 +1,6 @@
-"""Checks an ONNX graph against the manifest before a runtime sees it: names, types, shapes, opset, no outside data."""
+"""Checks the ONNX graphs of a bundle before a runtime sees them: names, types, shapes, opset, no outside data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import onnx
@@ -12,8 +12,20 @@ from dcgan.errors import BundleError
 _DOMAINS: Final = {"", "ai.onnx", "com.microsoft"}
 
 
-def check_generator(data: bytes, manifest: Manifest, file: str) -> None:
-    """Checks that `data` maps `latents` float32 [n, dim] to `images` uint8 [n, height, width, channels], n free.
+# What the graph in each file takes and gives, by name, of latents, images or one number an image; n is free.
+GRAPHS: Final = {
+    "generator.onnx": (("latents",), ("images",)),
+    "discriminator.onnx": (("images",), ("logits",)),
+    "encoder.onnx": (("images",), ("latents",)),
+    "latent_gradient.onnx": (("latents", "images"), ("gradients", "errors")),
+}
+
+
+def check_graph(data: bytes, name: str, manifest: Manifest, file: str) -> None:
+    """Checks that `data` is the graph that belongs into the file called `name`.
+
+    Its values: `latents` and `gradients` float32 [n, dim]; `images` uint8 [n, height, width, channels]; `logits` and
+    `errors` float32 [n]; n is free.
 
     Raises:
         BundleError: it is no ONNX model, or not the one that the manifest describes.
@@ -25,11 +37,8 @@ def check_generator(data: bytes, manifest: Manifest, file: str) -> None:
     _check_opset(model, manifest, file)
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
         raise BundleError(file, "keeps tensors in another file; export it with all of its data inside")
-    image = manifest.image
-    _check_value(model.graph.input, "latents", onnx.TensorProto.FLOAT, [manifest.latent.dim], file)
-    _check_value(
-        model.graph.output, "images", onnx.TensorProto.UINT8, [image.height, image.width, image.channels], file
-    )
+    for found, wanted in zip((model.graph.input, model.graph.output), GRAPHS[name], strict=True):
+        _check_values(found, wanted, manifest, file)
 
 
 def _check_opset(model: onnx.ModelProto, manifest: Manifest, file: str) -> None:
@@ -42,12 +51,21 @@ def _check_opset(model: onnx.ModelProto, manifest: Manifest, file: str) -> None:
         raise BundleError(file, f"has opset {found} but the manifest says {manifest.opset}")
 
 
-def _check_value(values: object, name: str, element: int, shape: list[int], file: str) -> None:
-    """Checks that there is one input (or output), called `name`, of shape [n, *shape] with n free."""
-    found = list(values)  # type: ignore[call-overload]  # a repeated protobuf field
-    if [value.name for value in found] != [name]:
-        raise BundleError(file, f"has {[value.name for value in found]} where it should have just {name!r}")
-    tensor = found[0].type.tensor_type
+def _check_values(values: Sequence[onnx.ValueInfoProto], names: tuple[str, ...], manifest: Manifest, file: str) -> None:
+    if sorted(value.name for value in values) != sorted(names):
+        raise BundleError(file, f"has {[value.name for value in values]} where it should have just {', '.join(names)}")
+    image = manifest.image
+    for value in values:
+        if value.name == "images":
+            _check_value(value, onnx.TensorProto.UINT8, [image.height, image.width, image.channels], file)
+        else:
+            shape = [manifest.latent.dim] if value.name in ("latents", "gradients") else []
+            _check_value(value, onnx.TensorProto.FLOAT, shape, file)
+
+
+def _check_value(value: onnx.ValueInfoProto, element: int, shape: list[int], file: str) -> None:
+    """Checks that an input or output has shape [n, *shape] with n free."""
+    name, tensor = value.name, value.type.tensor_type
     if tensor.elem_type != element:
         kinds = [onnx.TensorProto.DataType.Name(kind) for kind in (tensor.elem_type, element)]
         raise BundleError(file, f"{name} is {kinds[0]} but must be {kinds[1]}")

@@ -35,6 +35,7 @@ class ImageSpec(_Part):
     height: int = Field(ge=1, le=1024)
     width: int = Field(ge=1, le=1024)
     channels: Literal[1, 3]
+    fit: Literal["centre-crop"] = "centre-crop"  # how an image of another shape is brought to this one
 
     @property
     def size_bytes(self) -> int:
@@ -70,6 +71,33 @@ class DirectionSpec(_Part):
     min_strength: float
     max_strength: float
     description: str = ""
+    accuracy: float | None = None  # share of held-out labelled images that the classifier which found it labels rightly
+    sample_count: int = Field(0, ge=0)  # generated images that the classifier labelled
+    positive_count: int = Field(0, ge=0)  # of these, with the attribute
+    turned: float = Field(0.0, ge=0, le=1)  # share of samples at max_strength that a second classifier sees it in
+    turned_by_chance: float = Field(0.0, ge=0, le=1)  # the same for a random direction of the same length
+
+
+class CalibrationSpec(_Part):
+    """What a logit of the discriminator means, measured on images that the training never saw.
+
+    The probability of being real is sigmoid(slope * logit + offset). `real_quantiles` are the logits of held-out real
+    images at 0, 1, ... 100 percent, from the lowest on.
+    """
+
+    slope: float = Field(gt=0)
+    offset: float
+    real_quantiles: list[float] = Field(min_length=101, max_length=101)
+    auc: float = Field(ge=0, le=1)
+    real_count: int = Field(ge=1)
+    generated_count: int = Field(ge=1)
+
+
+class EncoderSpec(_Part):
+    """How the encoder was trained, and its mean squared errors in [-1, 1] by name."""
+
+    images_seen: int = Field(ge=0)
+    figures: dict[str, float] = {}
 
 
 class TrainingSpec(_Part):
@@ -98,6 +126,8 @@ class Manifest(_Part):
     golden: Tolerance
     parity: list[Parity] = []
     directions: dict[Name, DirectionSpec] = {}
+    calibration: CalibrationSpec | None = None
+    encoder: EncoderSpec | None = None
     training: TrainingSpec
     figures: dict[str, float] = {}
     licence: str

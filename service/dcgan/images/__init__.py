@@ -1,7 +1,8 @@
 """Images as arrays and files: encoded and decoded, laid out for people, written whole or not at all.
 
 Images are uint8 of shape (h, w, c), many of one shape (n, h, w, c); c is 1 for grey and 3 for RGB, 0 is black.
-`codecs` turns them into files' bytes and back, by the fastest of the `encoders` at hand; `layout` puts many into one,
+`codecs` turns them into files' bytes and back, by the fastest of the `encoders` at hand; `fitting` brings them
+to one shape, `layout` puts many into one,
 `sheets` draws the arithmetic sheet, `animations` writes GIF and WebP, `files` is the one place that touches the disk.
 Pillow and the encoders are loaded at first use.
 """
@@ -10,6 +11,7 @@ from dcgan.images.animations import write_animation, writer_of
 from dcgan.images.codecs import decode, encode, format_of, from_pillow, to_pillow
 from dcgan.images.encoders import Format, Pixels
 from dcgan.images.files import replacing, save
+from dcgan.images.fitting import fitted
 from dcgan.images.layout import enlarge, enlarged_to, grid
 from dcgan.images.sheets import SheetTerm, sheet
 
@@ -21,6 +23,7 @@ __all__ = [
     "encode",
     "enlarge",
     "enlarged_to",
+    "fitted",
     "format_of",
     "from_pillow",
     "grid",

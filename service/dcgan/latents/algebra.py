@@ -3,7 +3,7 @@
 An expression is a tuple of nodes that refer to earlier nodes by position; the last one is the result. That is
 also its form on the wire, so nothing here recurses, however deep a formula is.
 
-Every node stands for a linear form: weights of named seeds, and one free vector for directions and explicit values.
+Every node stands for a linear form: weights of named seeds, and one free vector for directions, images and explicit values.
 Weights of the same seed merge. Where a form becomes a value (the result, an end of a mix) the seeds' part is
 divided by the root of the sum of its squared weights, so that it stays a draw from a normal prior; one seed alone
 is never changed, whatever its weight. A mix is the form that its two coefficients make of its ends.
@@ -15,7 +15,7 @@ them becomes a value at most once, and a mix takes its value from those of its e
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,6 +29,7 @@ Normalization: TypeAlias = Literal["prior", "raw"]
 
 NO_TRUNCATION: Final = float("inf")
 MAX_SEED: Final = (1 << 64) - 1
+_NOTHING: Final[Mapping[Any, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,19 @@ class Direction:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """The latent that an image comes from, found by the encoder.
+
+    Attributes:
+        content: a file's path, read by the client that sends the expression, or the bytes of a file.
+        refine_steps: of gradient descent from what the encoder says.
+    """
+
+    content: str | bytes
+    refine_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Sum:
     """A weighted sum: (position of an earlier node, weight) for each term."""
 
@@ -71,7 +85,7 @@ class Mix:
     curve: Curve | None = None
 
 
-Node: TypeAlias = Seed | Values | Direction | Sum | Mix
+Node: TypeAlias = Seed | Values | Direction | Image | Sum | Mix
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +141,13 @@ def direction(name: str) -> Expression:
     return Expression((Direction(name),))
 
 
+def image(content: str | bytes, *, refine_steps: int = 0) -> Expression:
+    """Gives the latent of an image: a file's path or its bytes; the bundle must have an encoder."""
+    if refine_steps < 0:
+        raise ExpressionError(f"refine_steps is {refine_steps}; allowed: 0 and more")
+    return Expression((Image(content, refine_steps),))
+
+
 def mean(*expressions: Expression) -> Expression:
     """Takes the mean of one or more expressions."""
     if not expressions:
@@ -152,7 +173,13 @@ def mix(start: Expression, end: Expression, t: float, *, curve: Curve | None = N
     return Expression((*nodes, Mix(at_start, at_end, float(t), curve)), start.normalization)
 
 
-def evaluate(expressions: Sequence[Expression], dim: int, prior: Prior, directions: Mapping[str, Floats32]) -> Floats32:
+def evaluate(
+    expressions: Sequence[Expression],
+    dim: int,
+    prior: Prior,
+    directions: Mapping[str, Floats32],
+    encoded: Mapping[Image, Floats32] = _NOTHING,
+) -> Floats32:
     """Computes the latents that expressions stand for.
 
     Args:
@@ -160,6 +187,7 @@ def evaluate(expressions: Sequence[Expression], dim: int, prior: Prior, directio
         dim: values in a latent; explicit values and directions have this length.
         prior: of the model; a uniform one clips results to [-1, 1] unless the expression is raw.
         directions: float32 (dim,) by name.
+        encoded: float32 (dim,) for each image among the nodes.
 
     Returns:
         float32 of shape (n, dim). Not finite where weights overflow: check it.
@@ -174,7 +202,7 @@ def evaluate(expressions: Sequence[Expression], dim: int, prior: Prior, directio
                 out[row] = drawn[result]
             else:
                 raw = expression.normalization == "raw"
-                out[row] = _Evaluation(nodes, dim, prior, directions, drawn, raw).result()
+                out[row] = _Evaluation(nodes, dim, prior, directions, encoded, drawn, raw).result()
     return out
 
 
@@ -187,6 +215,7 @@ class _Evaluation:
         dim: int,
         prior: Prior,
         directions: Mapping[str, Floats32],
+        encoded: Mapping[Image, Floats32],
         drawn: Mapping[Seed, Floats32],
         raw: bool,
     ) -> None:
@@ -194,7 +223,8 @@ class _Evaluation:
         columns = sorted(names, key=attrgetter("seed", "index", "truncation"))
         self._seeds = dict(zip(columns, np.eye(len(columns)), strict=True))
         self._draws = np.array([drawn[name] for name in columns], np.float64).reshape(len(columns), dim)
-        self._nodes, self._directions, self._curve = nodes, directions, default_curve(prior)
+        self._nodes, self._directions, self._encoded = nodes, directions, encoded
+        self._curve = default_curve(prior)
         self._normalizes, self._clips = not raw and prior == "normal", not raw and prior == "uniform"
         self._forms: dict[int, Form] = {}
         self._points: dict[int, Point] = {}
@@ -215,6 +245,8 @@ class _Evaluation:
                 return Form(np.zeros(seed_count), np.array(values, np.float64))
             case Direction(name):
                 return Form(np.zeros(seed_count), self._directions[name].astype(np.float64))
+            case Image():
+                return Form(np.zeros(seed_count), self._encoded[node].astype(np.float64))
             case Sum(terms):
                 return combined([(self._forms[source], weight) for source, weight in terms], seed_count)
             case Mix(start, end, t, curve):

@@ -306,6 +306,56 @@ class LatentBatch(google.protobuf.message.Message):
 Global___LatentBatch: typing_extensions.TypeAlias = LatentBatch
 
 @typing.final
+class UploadList(google.protobuf.message.Message):
+    """UploadList is one or more image files, brought to the model's form as its bundle says: turned upright by EXIF, alpha
+    laid over white, the central part of the model's proportions cut out, resized, made grey or RGB.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: builtins.int
+    @property
+    def files(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """1 to Limits.max_uploads files: PNG, JPEG, WebP, GIF (its first frame) or BMP, at most Limits.max_upload_pixels each."""
+
+    def __init__(
+        self,
+        *,
+        files: collections.abc.Iterable[builtins.bytes] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["files", b"files"]) -> None: ...
+
+Global___UploadList: typing_extensions.TypeAlias = UploadList
+
+@typing.final
+class Score(google.protobuf.message.Message):
+    """Score is what a discriminator says of one image."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOGIT_FIELD_NUMBER: builtins.int
+    PROBABILITY_FIELD_NUMBER: builtins.int
+    PERCENTILE_FIELD_NUMBER: builtins.int
+    logit: builtins.float
+    """The discriminator's own output, before calibration. Higher is more like the real images."""
+    probability: builtins.float
+    """Probability that the image is a real one, where real and generated ones are equally frequent: 0 to 1. Calibrated
+    on images that the training never saw. About 0.5 for all where the two can't be told apart.
+    """
+    percentile: builtins.float
+    """Share of held-out real images with a lower logit, percent: 0 to 100."""
+    def __init__(
+        self,
+        *,
+        logit: builtins.float = ...,
+        probability: builtins.float = ...,
+        percentile: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["logit", b"logit", "percentile", b"percentile", "probability", b"probability"]) -> None: ...
+
+Global___Score: typing_extensions.TypeAlias = Score
+
+@typing.final
 class SeedRange(google.protobuf.message.Message):
     """SeedRange names `count` latents: (seed, first_index), (seed, first_index + 1), and so on."""
 
@@ -395,6 +445,7 @@ class Node(google.protobuf.message.Message):
     SEED_FIELD_NUMBER: builtins.int
     VALUES_FIELD_NUMBER: builtins.int
     DIRECTION_FIELD_NUMBER: builtins.int
+    IMAGE_FIELD_NUMBER: builtins.int
     SUM_FIELD_NUMBER: builtins.int
     MIX_FIELD_NUMBER: builtins.int
     direction: builtins.str
@@ -406,6 +457,10 @@ class Node(google.protobuf.message.Message):
     @property
     def values(self) -> Global___ValuesNode:
         """A latent given by its values."""
+
+    @property
+    def image(self) -> Global___ImageNode:
+        """The latent that an image comes from, as Encode finds it. Needs a bundle with an encoder."""
 
     @property
     def sum(self) -> Global___SumNode:
@@ -421,12 +476,13 @@ class Node(google.protobuf.message.Message):
         seed: Global___SeedNode | None = ...,
         values: Global___ValuesNode | None = ...,
         direction: builtins.str = ...,
+        image: Global___ImageNode | None = ...,
         sum: Global___SumNode | None = ...,
         mix: Global___MixNode | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["direction", b"direction", "kind", b"kind", "mix", b"mix", "seed", b"seed", "sum", b"sum", "values", b"values"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["direction", b"direction", "kind", b"kind", "mix", b"mix", "seed", b"seed", "sum", b"sum", "values", b"values"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["seed", "values", "direction", "sum", "mix"] | None: ...
+    def HasField(self, field_name: typing.Literal["direction", b"direction", "image", b"image", "kind", b"kind", "mix", b"mix", "seed", b"seed", "sum", b"sum", "values", b"values"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["direction", b"direction", "image", b"image", "kind", b"kind", "mix", b"mix", "seed", b"seed", "sum", b"sum", "values", b"values"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["seed", "values", "direction", "image", "sum", "mix"] | None: ...
 
 Global___Node: typing_extensions.TypeAlias = Node
 
@@ -477,6 +533,28 @@ class ValuesNode(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["values", b"values"]) -> None: ...
 
 Global___ValuesNode: typing_extensions.TypeAlias = ValuesNode
+
+@typing.final
+class ImageNode(google.protobuf.message.Message):
+    """ImageNode is the latent of one image, found by the encoder."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: builtins.int
+    REFINE_STEPS_FIELD_NUMBER: builtins.int
+    file: builtins.bytes
+    """A file as in UploadList. Files of one request together: at most Limits.max_uploads."""
+    refine_steps: builtins.int
+    """As EncodeRequest.refine_steps. Default: 0."""
+    def __init__(
+        self,
+        *,
+        file: builtins.bytes = ...,
+        refine_steps: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["file", b"file", "refine_steps", b"refine_steps"]) -> None: ...
+
+Global___ImageNode: typing_extensions.TypeAlias = ImageNode
 
 @typing.final
 class SumNode(google.protobuf.message.Message):
@@ -604,6 +682,8 @@ class GetModelResponse(google.protobuf.message.Message):
     LICENCE_FIELD_NUMBER: builtins.int
     ATTRIBUTION_FIELD_NUMBER: builtins.int
     GOLDEN_EXACT_FIELD_NUMBER: builtins.int
+    CALIBRATION_FIELD_NUMBER: builtins.int
+    ENCODER_FIELD_NUMBER: builtins.int
     latent_dim: builtins.int
     """Values in a latent."""
     prior: Global___Prior.ValueType
@@ -646,6 +726,14 @@ class GetModelResponse(google.protobuf.message.Message):
     def figures(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """Quality figures by name, as measured when the bundle was made. May be empty."""
 
+    @property
+    def calibration(self) -> Global___Calibration:
+        """How far Score can be trusted; unset where the bundle has no discriminator."""
+
+    @property
+    def encoder(self) -> Global___Encoder:
+        """How well Encode finds latents; unset where the bundle has no encoder."""
+
     def __init__(
         self,
         *,
@@ -663,11 +751,79 @@ class GetModelResponse(google.protobuf.message.Message):
         licence: builtins.str = ...,
         attribution: builtins.str = ...,
         golden_exact: builtins.bool = ...,
+        calibration: Global___Calibration | None = ...,
+        encoder: Global___Encoder | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "identity", b"identity", "limits", b"limits", "training", b"training"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attribution", b"attribution", "channels", b"channels", "create_time", b"create_time", "directions", b"directions", "figures", b"figures", "golden_exact", b"golden_exact", "height", b"height", "identity", b"identity", "latent_dim", b"latent_dim", "licence", b"licence", "limits", b"limits", "prior", b"prior", "training", b"training", "width", b"width"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["calibration", b"calibration", "create_time", b"create_time", "encoder", b"encoder", "identity", b"identity", "limits", b"limits", "training", b"training"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attribution", b"attribution", "calibration", b"calibration", "channels", b"channels", "create_time", b"create_time", "directions", b"directions", "encoder", b"encoder", "figures", b"figures", "golden_exact", b"golden_exact", "height", b"height", "identity", b"identity", "latent_dim", b"latent_dim", "licence", b"licence", "limits", b"limits", "prior", b"prior", "training", b"training", "width", b"width"]) -> None: ...
 
 Global___GetModelResponse: typing_extensions.TypeAlias = GetModelResponse
+
+@typing.final
+class Calibration(google.protobuf.message.Message):
+    """Calibration says how well the discriminator tells held-out real images from generated ones."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AUC_FIELD_NUMBER: builtins.int
+    REAL_COUNT_FIELD_NUMBER: builtins.int
+    GENERATED_COUNT_FIELD_NUMBER: builtins.int
+    auc: builtins.float
+    """Area under the ROC curve: the chance that a real image scores above a generated one. 0.5 is guessing, 1 is perfect."""
+    real_count: builtins.int
+    """Real images that it was measured on; the training never saw them."""
+    generated_count: builtins.int
+    """Generated images that it was measured on."""
+    def __init__(
+        self,
+        *,
+        auc: builtins.float = ...,
+        real_count: builtins.int = ...,
+        generated_count: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["auc", b"auc", "generated_count", b"generated_count", "real_count", b"real_count"]) -> None: ...
+
+Global___Calibration: typing_extensions.TypeAlias = Calibration
+
+@typing.final
+class Encoder(google.protobuf.message.Message):
+    """Encoder says how well latents are found, by mean squared errors in [-1, 1] as measured when it was made."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class FiguresEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.float
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.float = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    REFINES_FIELD_NUMBER: builtins.int
+    FIGURES_FIELD_NUMBER: builtins.int
+    refines: builtins.bool
+    """Whether Encode can refine: the bundle has the gradient of the generator."""
+    @property
+    def figures(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
+        """Errors by name, for example "generated_mse". May be empty."""
+
+    def __init__(
+        self,
+        *,
+        refines: builtins.bool = ...,
+        figures: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["figures", b"figures", "refines", b"refines"]) -> None: ...
+
+Global___Encoder: typing_extensions.TypeAlias = Encoder
 
 @typing.final
 class Limits(google.protobuf.message.Message):
@@ -680,6 +836,9 @@ class Limits(google.protobuf.message.Message):
     MAX_FRAMES_FIELD_NUMBER: builtins.int
     MAX_NEIGHBOURS_FIELD_NUMBER: builtins.int
     MAX_REQUEST_BYTES_FIELD_NUMBER: builtins.int
+    MAX_UPLOADS_FIELD_NUMBER: builtins.int
+    MAX_UPLOAD_PIXELS_FIELD_NUMBER: builtins.int
+    MAX_REFINE_STEPS_FIELD_NUMBER: builtins.int
     max_images: builtins.int
     """Images in one Sample answer, so that it stays under gRPC's 4 MiB: min(256, 3.5 MiB / (image + latent)), where a
     raw image has height * width * channels bytes and a latent 4 * latent_dim.
@@ -692,6 +851,12 @@ class Limits(google.protobuf.message.Message):
     """Neighbours in one Arithmetic call."""
     max_request_bytes: builtins.int
     """Size of one request, bytes. One of more than twice this size is refused by gRPC itself: RESOURCE_EXHAUSTED."""
+    max_uploads: builtins.int
+    """Image files of one request together, uploaded or in expressions."""
+    max_upload_pixels: builtins.int
+    """Pixels of one uploaded image."""
+    max_refine_steps: builtins.int
+    """Refinement steps of one image."""
     def __init__(
         self,
         *,
@@ -700,8 +865,11 @@ class Limits(google.protobuf.message.Message):
         max_frames: builtins.int = ...,
         max_neighbours: builtins.int = ...,
         max_request_bytes: builtins.int = ...,
+        max_uploads: builtins.int = ...,
+        max_upload_pixels: builtins.int = ...,
+        max_refine_steps: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_frames", b"max_frames", "max_images", b"max_images", "max_neighbours", b"max_neighbours", "max_nodes", b"max_nodes", "max_request_bytes", b"max_request_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_frames", b"max_frames", "max_images", b"max_images", "max_neighbours", b"max_neighbours", "max_nodes", b"max_nodes", "max_refine_steps", b"max_refine_steps", "max_request_bytes", b"max_request_bytes", "max_upload_pixels", b"max_upload_pixels", "max_uploads", b"max_uploads"]) -> None: ...
 
 Global___Limits: typing_extensions.TypeAlias = Limits
 
@@ -715,6 +883,8 @@ class Direction(google.protobuf.message.Message):
     MIN_STRENGTH_FIELD_NUMBER: builtins.int
     MAX_STRENGTH_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
+    TURNED_FIELD_NUMBER: builtins.int
+    TURNED_BY_CHANCE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name, unique in the bundle."""
     min_strength: builtins.float
@@ -723,6 +893,12 @@ class Direction(google.protobuf.message.Message):
     """Highest strength at which images still look as they should."""
     description: builtins.str
     """How the direction was found, for people."""
+    turned: builtins.float
+    """Share of samples in which a classifier that did not find the direction sees it at max_strength: 0 to 1. 0 where
+    it was not measured.
+    """
+    turned_by_chance: builtins.float
+    """The same for a random direction of the same length."""
     def __init__(
         self,
         *,
@@ -730,8 +906,10 @@ class Direction(google.protobuf.message.Message):
         min_strength: builtins.float = ...,
         max_strength: builtins.float = ...,
         description: builtins.str = ...,
+        turned: builtins.float = ...,
+        turned_by_chance: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["description", b"description", "max_strength", b"max_strength", "min_strength", b"min_strength", "name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["description", b"description", "max_strength", b"max_strength", "min_strength", b"min_strength", "name", b"name", "turned", b"turned", "turned_by_chance", b"turned_by_chance"]) -> None: ...
 
 Global___Direction: typing_extensions.TypeAlias = Direction
 
@@ -781,12 +959,20 @@ class SampleRequest(google.protobuf.message.Message):
     LATENTS_FIELD_NUMBER: builtins.int
     FORMAT_FIELD_NUMBER: builtins.int
     INCLUDE_LATENTS_FIELD_NUMBER: builtins.int
+    KEEP_BEST_FIELD_NUMBER: builtins.int
+    INCLUDE_SCORES_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the model that must serve; another one is FAILED_PRECONDITION. Default: whatever serves."""
     format: Global___Format.ValueType
     """Default: FORMAT_PNG."""
     include_latents: builtins.bool
     """Whether to return the latents too. Default: false."""
+    keep_best: builtins.int
+    """Return just this many of the images that were drawn: those with the highest scores, best first. 1 to the number
+    drawn. Needs a discriminator. Default (0): all, in their order.
+    """
+    include_scores: builtins.bool
+    """Whether to return scores. Needs a discriminator. Default: false; true where keep_best is set."""
     @property
     def seeds(self) -> Global___SeedRange:
         """Latents named by a seed."""
@@ -808,9 +994,11 @@ class SampleRequest(google.protobuf.message.Message):
         latents: Global___LatentBatch | None = ...,
         format: Global___Format.ValueType = ...,
         include_latents: builtins.bool = ...,
+        keep_best: builtins.int = ...,
+        include_scores: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["expressions", b"expressions", "latents", b"latents", "seeds", b"seeds", "source", b"source"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["expressions", b"expressions", "format", b"format", "include_latents", b"include_latents", "latents", b"latents", "seeds", b"seeds", "source", b"source", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["expressions", b"expressions", "format", b"format", "include_latents", b"include_latents", "include_scores", b"include_scores", "keep_best", b"keep_best", "latents", b"latents", "seeds", b"seeds", "source", b"source", "version", b"version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["source", b"source"]) -> typing.Literal["seeds", "expressions", "latents"] | None: ...
 
 Global___SampleRequest: typing_extensions.TypeAlias = SampleRequest
@@ -825,6 +1013,8 @@ class SampleResponse(google.protobuf.message.Message):
     IMAGES_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     LATENTS_FIELD_NUMBER: builtins.int
+    SCORES_FIELD_NUMBER: builtins.int
+    INDICES_FIELD_NUMBER: builtins.int
     seed: builtins.int
     """For a SeedRange, or where no source was given: the seed, given or drawn by the server. Otherwise unset."""
     @property
@@ -839,6 +1029,16 @@ class SampleResponse(google.protobuf.message.Message):
     def latents(self) -> Global___LatentBatch:
         """The latents, where the request asked for them."""
 
+    @property
+    def scores(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Score]:
+        """Scores of the images, where they were asked for."""
+
+    @property
+    def indices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """With keep_best, where each image stood among those drawn: its index under the seed for a SeedRange, else its
+        position in the list. Otherwise empty.
+        """
+
     def __init__(
         self,
         *,
@@ -846,9 +1046,11 @@ class SampleResponse(google.protobuf.message.Message):
         images: Global___ImageBatch | None = ...,
         seed: builtins.int | None = ...,
         latents: Global___LatentBatch | None = ...,
+        scores: collections.abc.Iterable[Global___Score] | None = ...,
+        indices: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_seed", b"_seed", "identity", b"identity", "images", b"images", "latents", b"latents", "seed", b"seed"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "identity", b"identity", "images", b"images", "latents", b"latents", "seed", b"seed"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "identity", b"identity", "images", b"images", "indices", b"indices", "latents", b"latents", "scores", b"scores", "seed", b"seed"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
 
 Global___SampleResponse: typing_extensions.TypeAlias = SampleResponse
@@ -1148,3 +1350,153 @@ class ArithmeticResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["first_index", b"first_index", "identity", b"identity", "images", b"images", "latents", b"latents", "part", b"part"]) -> None: ...
 
 Global___ArithmeticResponse: typing_extensions.TypeAlias = ArithmeticResponse
+
+@typing.final
+class EncodeRequest(google.protobuf.message.Message):
+    """EncodeRequest asks for the latents of images."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    IMAGES_FIELD_NUMBER: builtins.int
+    REFINE_STEPS_FIELD_NUMBER: builtins.int
+    FORMAT_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    """Version of the model that must serve; another one is FAILED_PRECONDITION. Default: whatever serves."""
+    refine_steps: builtins.int
+    """Steps of gradient descent from what the encoder says towards the image, 0 to Limits.max_refine_steps. Each costs
+    about as much as three images. Default: 0.
+    """
+    format: Global___Format.ValueType
+    """Of the reconstructions. Default: FORMAT_PNG."""
+    @property
+    def images(self) -> Global___UploadList:
+        """Required."""
+
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+        images: Global___UploadList | None = ...,
+        refine_steps: builtins.int = ...,
+        format: Global___Format.ValueType = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["images", b"images"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["format", b"format", "images", b"images", "refine_steps", b"refine_steps", "version", b"version"]) -> None: ...
+
+Global___EncodeRequest: typing_extensions.TypeAlias = EncodeRequest
+
+@typing.final
+class EncodeResponse(google.protobuf.message.Message):
+    """EncodeResponse holds a latent for each image, in the order of the request."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IDENTITY_FIELD_NUMBER: builtins.int
+    IMAGES_FIELD_NUMBER: builtins.int
+    LATENTS_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
+    @property
+    def identity(self) -> Global___Identity:
+        """What encoded them."""
+
+    @property
+    def images(self) -> Global___ImageBatch:
+        """What the generator draws from the latents."""
+
+    @property
+    def latents(self) -> Global___LatentBatch:
+        """The latents."""
+
+    @property
+    def errors(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Mean squared errors of the reconstructions, pixels in [-1, 1]: 0 to 4."""
+
+    def __init__(
+        self,
+        *,
+        identity: Global___Identity | None = ...,
+        images: Global___ImageBatch | None = ...,
+        latents: Global___LatentBatch | None = ...,
+        errors: collections.abc.Iterable[builtins.float] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["identity", b"identity", "images", b"images", "latents", b"latents"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["errors", b"errors", "identity", b"identity", "images", b"images", "latents", b"latents"]) -> None: ...
+
+Global___EncodeResponse: typing_extensions.TypeAlias = EncodeResponse
+
+@typing.final
+class ScoreRequest(google.protobuf.message.Message):
+    """ScoreRequest asks what the discriminator says of images."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    SEEDS_FIELD_NUMBER: builtins.int
+    EXPRESSIONS_FIELD_NUMBER: builtins.int
+    LATENTS_FIELD_NUMBER: builtins.int
+    IMAGES_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    """Version of the model that must serve; another one is FAILED_PRECONDITION. Default: whatever serves."""
+    @property
+    def seeds(self) -> Global___SeedRange:
+        """Latents named by a seed."""
+
+    @property
+    def expressions(self) -> Global___ExpressionList:
+        """Latents computed from expressions."""
+
+    @property
+    def latents(self) -> Global___LatentBatch:
+        """Latents given by their values."""
+
+    @property
+    def images(self) -> Global___UploadList:
+        """Image files."""
+
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+        seeds: Global___SeedRange | None = ...,
+        expressions: Global___ExpressionList | None = ...,
+        latents: Global___LatentBatch | None = ...,
+        images: Global___UploadList | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["expressions", b"expressions", "images", b"images", "latents", b"latents", "seeds", b"seeds", "source", b"source"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["expressions", b"expressions", "images", b"images", "latents", b"latents", "seeds", b"seeds", "source", b"source", "version", b"version"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["source", b"source"]) -> typing.Literal["seeds", "expressions", "latents", "images"] | None: ...
+
+Global___ScoreRequest: typing_extensions.TypeAlias = ScoreRequest
+
+@typing.final
+class ScoreResponse(google.protobuf.message.Message):
+    """ScoreResponse holds a score for each image, in the order of the request."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IDENTITY_FIELD_NUMBER: builtins.int
+    SCORES_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    seed: builtins.int
+    """For a SeedRange, or where no source was given: the seed, given or drawn by the server. Otherwise unset."""
+    @property
+    def identity(self) -> Global___Identity:
+        """What scored them."""
+
+    @property
+    def scores(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Score]:
+        """The scores."""
+
+    def __init__(
+        self,
+        *,
+        identity: Global___Identity | None = ...,
+        scores: collections.abc.Iterable[Global___Score] | None = ...,
+        seed: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "identity", b"identity", "seed", b"seed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "identity", b"identity", "scores", b"scores", "seed", b"seed"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
+
+Global___ScoreResponse: typing_extensions.TypeAlias = ScoreResponse

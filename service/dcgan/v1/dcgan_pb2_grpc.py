@@ -60,6 +60,16 @@ class GeneratorServiceStub(object):
                 request_serializer=dcgan_dot_v1_dot_dcgan__pb2.ArithmeticRequest.SerializeToString,
                 response_deserializer=dcgan_dot_v1_dot_dcgan__pb2.ArithmeticResponse.FromString,
                 _registered_method=True)
+        self.Encode = channel.unary_unary(
+                '/dcgan.v1.GeneratorService/Encode',
+                request_serializer=dcgan_dot_v1_dot_dcgan__pb2.EncodeRequest.SerializeToString,
+                response_deserializer=dcgan_dot_v1_dot_dcgan__pb2.EncodeResponse.FromString,
+                _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/dcgan.v1.GeneratorService/Score',
+                request_serializer=dcgan_dot_v1_dot_dcgan__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=dcgan_dot_v1_dot_dcgan__pb2.ScoreResponse.FromString,
+                _registered_method=True)
 
 
 class GeneratorServiceServicer(object):
@@ -105,6 +115,24 @@ class GeneratorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Encode(self, request, context):
+        """Encode finds the latents that images come from: the way back. It needs a bundle with an encoder; another one is
+        FAILED_PRECONDITION, reason NOT_IN_BUNDLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Score(self, request, context):
+        """Score asks the discriminator about images, uploaded or generated. It needs a bundle with a discriminator; another
+        one is FAILED_PRECONDITION, reason NOT_IN_BUNDLE.
+        A score says how this discriminator, trained against this generator, tells real images of the model's own kind
+        from generated ones. It is no likelihood and no measure of realism for other images: those may score above all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GeneratorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -132,6 +160,16 @@ def add_GeneratorServiceServicer_to_server(servicer, server):
                     servicer.Arithmetic,
                     request_deserializer=dcgan_dot_v1_dot_dcgan__pb2.ArithmeticRequest.FromString,
                     response_serializer=dcgan_dot_v1_dot_dcgan__pb2.ArithmeticResponse.SerializeToString,
+            ),
+            'Encode': grpc.unary_unary_rpc_method_handler(
+                    servicer.Encode,
+                    request_deserializer=dcgan_dot_v1_dot_dcgan__pb2.EncodeRequest.FromString,
+                    response_serializer=dcgan_dot_v1_dot_dcgan__pb2.EncodeResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=dcgan_dot_v1_dot_dcgan__pb2.ScoreRequest.FromString,
+                    response_serializer=dcgan_dot_v1_dot_dcgan__pb2.ScoreResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -270,6 +308,60 @@ class GeneratorService(object):
             '/dcgan.v1.GeneratorService/Arithmetic',
             dcgan_dot_v1_dot_dcgan__pb2.ArithmeticRequest.SerializeToString,
             dcgan_dot_v1_dot_dcgan__pb2.ArithmeticResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Encode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dcgan.v1.GeneratorService/Encode',
+            dcgan_dot_v1_dot_dcgan__pb2.EncodeRequest.SerializeToString,
+            dcgan_dot_v1_dot_dcgan__pb2.EncodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dcgan.v1.GeneratorService/Score',
+            dcgan_dot_v1_dot_dcgan__pb2.ScoreRequest.SerializeToString,
+            dcgan_dot_v1_dot_dcgan__pb2.ScoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

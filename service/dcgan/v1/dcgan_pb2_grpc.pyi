@@ -116,7 +116,39 @@ _GeneratorServiceArithmeticType = typing_extensions.TypeVar(
     ],
 )
 
-class GeneratorServiceStub(typing.Generic[_GeneratorServiceGetModelType, _GeneratorServiceSampleType, _GeneratorServiceStreamSamplesType, _GeneratorServiceInterpolateType, _GeneratorServiceArithmeticType]):
+_GeneratorServiceEncodeType = typing_extensions.TypeVar(
+    '_GeneratorServiceEncodeType',
+    grpc.UnaryUnaryMultiCallable[
+        dcgan.v1.dcgan_pb2.EncodeRequest,
+        dcgan.v1.dcgan_pb2.EncodeResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        dcgan.v1.dcgan_pb2.EncodeRequest,
+        dcgan.v1.dcgan_pb2.EncodeResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        dcgan.v1.dcgan_pb2.EncodeRequest,
+        dcgan.v1.dcgan_pb2.EncodeResponse,
+    ],
+)
+
+_GeneratorServiceScoreType = typing_extensions.TypeVar(
+    '_GeneratorServiceScoreType',
+    grpc.UnaryUnaryMultiCallable[
+        dcgan.v1.dcgan_pb2.ScoreRequest,
+        dcgan.v1.dcgan_pb2.ScoreResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        dcgan.v1.dcgan_pb2.ScoreRequest,
+        dcgan.v1.dcgan_pb2.ScoreResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        dcgan.v1.dcgan_pb2.ScoreRequest,
+        dcgan.v1.dcgan_pb2.ScoreResponse,
+    ],
+)
+
+class GeneratorServiceStub(typing.Generic[_GeneratorServiceGetModelType, _GeneratorServiceSampleType, _GeneratorServiceStreamSamplesType, _GeneratorServiceInterpolateType, _GeneratorServiceArithmeticType, _GeneratorServiceEncodeType, _GeneratorServiceScoreType]):
     """GeneratorService draws images from the one model that a server serves."""
 
     @typing.overload
@@ -140,6 +172,14 @@ class GeneratorServiceStub(typing.Generic[_GeneratorServiceGetModelType, _Genera
         grpc.UnaryStreamMultiCallable[
             dcgan.v1.dcgan_pb2.ArithmeticRequest,
             dcgan.v1.dcgan_pb2.ArithmeticResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            dcgan.v1.dcgan_pb2.EncodeRequest,
+            dcgan.v1.dcgan_pb2.EncodeResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            dcgan.v1.dcgan_pb2.ScoreRequest,
+            dcgan.v1.dcgan_pb2.ScoreResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -165,6 +205,14 @@ class GeneratorServiceStub(typing.Generic[_GeneratorServiceGetModelType, _Genera
             dcgan.v1.dcgan_pb2.ArithmeticRequest,
             dcgan.v1.dcgan_pb2.ArithmeticResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            dcgan.v1.dcgan_pb2.EncodeRequest,
+            dcgan.v1.dcgan_pb2.EncodeResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            dcgan.v1.dcgan_pb2.ScoreRequest,
+            dcgan.v1.dcgan_pb2.ScoreResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     GetModel: _GeneratorServiceGetModelType
@@ -189,6 +237,18 @@ class GeneratorServiceStub(typing.Generic[_GeneratorServiceGetModelType, _Genera
     It streams an image for every term, then the result, then neighbours of the result.
     """
 
+    Encode: _GeneratorServiceEncodeType
+    """Encode finds the latents that images come from: the way back. It needs a bundle with an encoder; another one is
+    FAILED_PRECONDITION, reason NOT_IN_BUNDLE.
+    """
+
+    Score: _GeneratorServiceScoreType
+    """Score asks the discriminator about images, uploaded or generated. It needs a bundle with a discriminator; another
+    one is FAILED_PRECONDITION, reason NOT_IN_BUNDLE.
+    A score says how this discriminator, trained against this generator, tells real images of the model's own kind
+    from generated ones. It is no likelihood and no measure of realism for other images: those may score above all.
+    """
+
 GeneratorServiceAsyncStub: typing_extensions.TypeAlias = GeneratorServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         dcgan.v1.dcgan_pb2.GetModelRequest,
@@ -209,6 +269,14 @@ GeneratorServiceAsyncStub: typing_extensions.TypeAlias = GeneratorServiceStub[
     grpc.aio.UnaryStreamMultiCallable[
         dcgan.v1.dcgan_pb2.ArithmeticRequest,
         dcgan.v1.dcgan_pb2.ArithmeticResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        dcgan.v1.dcgan_pb2.EncodeRequest,
+        dcgan.v1.dcgan_pb2.EncodeResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        dcgan.v1.dcgan_pb2.ScoreRequest,
+        dcgan.v1.dcgan_pb2.ScoreResponse,
     ],
 ]
 
@@ -260,6 +328,28 @@ class GeneratorServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[collections.abc.Iterator[dcgan.v1.dcgan_pb2.ArithmeticResponse], collections.abc.AsyncIterator[dcgan.v1.dcgan_pb2.ArithmeticResponse]]:
         """Arithmetic adds and subtracts the means of exemplars (Radford et al. 2016, arXiv:1511.06434, 6.3.2).
         It streams an image for every term, then the result, then neighbours of the result.
+        """
+
+    @abc.abstractmethod
+    def Encode(
+        self,
+        request: dcgan.v1.dcgan_pb2.EncodeRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dcgan.v1.dcgan_pb2.EncodeResponse, collections.abc.Awaitable[dcgan.v1.dcgan_pb2.EncodeResponse]]:
+        """Encode finds the latents that images come from: the way back. It needs a bundle with an encoder; another one is
+        FAILED_PRECONDITION, reason NOT_IN_BUNDLE.
+        """
+
+    @abc.abstractmethod
+    def Score(
+        self,
+        request: dcgan.v1.dcgan_pb2.ScoreRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dcgan.v1.dcgan_pb2.ScoreResponse, collections.abc.Awaitable[dcgan.v1.dcgan_pb2.ScoreResponse]]:
+        """Score asks the discriminator about images, uploaded or generated. It needs a bundle with a discriminator; another
+        one is FAILED_PRECONDITION, reason NOT_IN_BUNDLE.
+        A score says how this discriminator, trained against this generator, tells real images of the model's own kind
+        from generated ones. It is no likelihood and no measure of realism for other images: those may score above all.
         """
 
 def add_GeneratorServiceServicer_to_server(servicer: GeneratorServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

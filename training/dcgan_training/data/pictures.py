@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from dcgan import images
 from dcgan_training.errors import DataError
@@ -51,7 +50,7 @@ def from_zip(file: Path, size: int | None) -> NDArray[np.uint8]:
 
 def fitted(stack: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Crops images, uint8 of shape (n, height, width, c), to their central square and resizes them to `size`."""
-    return np.stack([_fitted(image, size) for image in stack])
+    return np.stack([images.fitted(image, size, size) for image in stack])
 
 
 def _stack(source: Path, names: Sequence[str], read: Callable[[str], bytes], size: int | None) -> NDArray[np.uint8]:
@@ -89,18 +88,9 @@ def _pixels(name: Path, content: bytes, size: int | None) -> NDArray[np.uint8]:
     except ValueError as error:
         raise DataError(name, str(error)) from error
     if size is not None:
-        pixels = _fitted(pixels, size)
+        pixels = images.fitted(pixels, size, size)
     grey = (pixels[:, :, :1] == pixels).all()
     return pixels[:, :, :1] if grey else pixels
-
-
-def _fitted(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Cuts out the central square and resizes it to `size`, with a filter that doesn't alias."""
-    picture = images.to_pillow(pixels)
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))  # before, or the filter would see past its edges
-    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS)).reshape(size, size, -1)
 
 
 def _raise(error: OSError) -> None:
