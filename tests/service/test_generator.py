@@ -10,7 +10,8 @@ import pytest
 
 from dcgan import bundle as bundles
 from dcgan.errors import DeviceError
-from dcgan.generator import CUDA, Generator, _cgroup_quota, _rows_per_s, usable_cores
+from dcgan.generator import CUDA, Generator, usable_cores
+from dcgan.generator.sessions import cgroup_quota, rows_per_s
 from dcgan.latents import draw
 
 
@@ -71,7 +72,7 @@ def test_a_machine_that_stalls_while_it_is_measured_changes_no_pace():
         time.sleep(next(stalls_s))
         return np.zeros((len(latents), 6, 5, 3), np.uint8)
 
-    assert _rows_per_s(run, np.zeros((16, 8), np.float32)) > 16 / 0.4
+    assert rows_per_s(lambda: run(np.zeros((16, 8), np.float32)), 16) > 16 / 0.4
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_the_quota_of_a_container_is_read(tmp_path: Path, files, cores):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert _cgroup_quota(tmp_path) == cores
+    assert cgroup_quota(tmp_path) == cores
 
 
 def test_at_least_one_core_is_usable():

@@ -1,0 +1,78 @@
+"""The graphs of a bundle on a device: the generator, which draws images, and the parts that look at them.
+
+`sessions` opens graphs by ONNX Runtime, `parts` are the discriminator, the encoder and the generator's gradient.
+Here is the generator, which has to reproduce the golden images of its bundle.
+"""
+
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcgan.bundle import GENERATOR, Bundle
+from dcgan.errors import BundleError
+from dcgan.generator.parts import Part, parts_of
+from dcgan.generator.sessions import CPU, CUDA, Array, Device, Kind, Session, rows_per_s, usable_cores
+from dcgan.latents import Floats32
+
+__all__ = ["CPU", "CUDA", "Array", "Device", "Generator", "Images", "Part", "parts_of", "usable_cores"]
+
+Images: TypeAlias = NDArray[np.uint8]
+
+_PIXELS: Final = np.dtype(np.uint8)
+
+
+class Generator:
+    """A generator on a device that has reproduced the golden images of its bundle.
+
+    Attributes:
+        provider, threads, largest_batch: as of its `Session`.
+        rows_per_s: images a second of one thread in batches of that size, as measured at the start.
+        golden_exact: whether the golden images came out byte for byte; if not, they were within tolerance.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
+        image = bundle.manifest.image
+        self._session = Session(bundle.generator, bundle.path / GENERATOR, device)
+        self._kinds: dict[str, Kind] = {"images": (_PIXELS, (image.height, image.width, image.channels))}
+        self.provider, self.threads = self._session.provider, self._session.threads
+        self.largest_batch = self._session.largest_batch
+        self.golden_exact = self._reproduces_golden(bundle)
+        self._warm_up(bundle)
+        zeros = np.zeros((self.largest_batch, bundle.manifest.latent.dim), np.float32)
+        self.rows_per_s = rows_per_s(lambda: self.run(zeros), self.largest_batch)
+
+    def run(self, latents: Floats32) -> Images:
+        """Draws one image for each latent.
+
+        Args:
+            latents: float32 (n, dim), C order, n at least 1.
+
+        Returns:
+            uint8 (n, height, width, channels). The same bytes for the same latent, whatever n is, on a CPU.
+        """
+        images: Images = self._session.run({"latents": latents})["images"]
+        return images
+
+    def _reproduces_golden(self, bundle: Bundle) -> bool:
+        """Runs the golden latents; refuses the bundle where the images are further off than it allows."""
+        images = self._session.checked({"latents": bundle.golden_latents}, self._kinds)["images"]
+        if np.array_equal(images, bundle.golden_images):
+            return True
+        off = np.abs(images.astype(np.int16) - bundle.golden_images)
+        allowed = bundle.manifest.golden
+        if off.max() > allowed.max_levels or off.mean() > allowed.mean_levels:
+            raise BundleError(
+                bundle.path / GENERATOR,
+                f"doesn't give the golden images on {self.provider}: off by {off.max()} grey levels at most and "
+                f"{off.mean():.3f} in the mean, where {allowed.max_levels} and {allowed.mean_levels} are allowed",
+            )
+        return False
+
+    def _warm_up(self, bundle: Bundle) -> None:
+        """Runs each batch size that will occur on a GPU, largest first, so that no request pays for the first run."""
+        batch = self.largest_batch
+        while batch >= 1:
+            zeros = np.zeros((batch, bundle.manifest.latent.dim), np.float32)
+            self._session.checked({"latents": zeros}, self._kinds)
+            batch //= 2

@@ -1,0 +1,168 @@
+"""ONNX Runtime sessions on a device: what was asked for, or an error.
+
+Which provider runs is read back from the session, never assumed. A CPU session computes in the thread that calls it,
+so as many threads as there are cores may call at once. A GPU session is called by one thread, with batches padded to
+powers of two.
+"""
+
+import importlib.metadata
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from dcgan.errors import BundleError, DeviceError
+
+Device: TypeAlias = Literal["auto", "cuda", "cpu"]
+Array: TypeAlias = NDArray[Any]
+Kind: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]  # dtype and shape of a row
+
+CPU: Final = "CPUExecutionProvider"
+CUDA: Final = "CUDAExecutionProvider"
+_LARGEST_BATCH: Final = {CPU: 16, CUDA: 256}
+_LONGEST_REASON: Final = 300  # characters
+
+
+class Session:
+    """One graph on a device.
+
+    Args:
+        graph: its bytes.
+        file: where they were read, for messages.
+        device: what to run it on.
+
+    Attributes:
+        provider: the execution provider that runs, for example "CPUExecutionProvider".
+        threads: how many threads should call `run` at once.
+        largest_batch: rows that one run should have at most.
+
+    Raises:
+        BundleError: ONNX Runtime can't load the graph.
+        DeviceError: the device can't be used.
+    """
+
+    def __init__(self, graph: bytes, file: Path, device: Device) -> None:
+        self._file = file
+        self._session = _opened(graph, file, device)
+        self._inputs = [value.name for value in self._session.get_inputs()]
+        self._outputs = [value.name for value in self._session.get_outputs()]
+        self.provider = self._session.get_providers()[0]
+        if device == "cuda" and self.provider != CUDA:
+            raise DeviceError(f"device cuda was asked for but ONNX Runtime took {self.provider}; {_cuda_advice()}")
+        self.threads = usable_cores() if self.provider == CPU else 1
+        self.largest_batch = _LARGEST_BATCH.get(self.provider, 64)
+
+    def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """Runs a batch: arrays of n rows each, by name, n at least 1. Gives the outputs by name, n rows each."""
+        count = len(next(iter(inputs.values())))
+        padding = self._padding(count)
+        if padding:
+            inputs = {
+                name: np.pad(array, ((0, padding), *[(0, 0)] * (array.ndim - 1))) for name, array in inputs.items()
+            }
+        outputs = self._session.run(self._outputs, inputs)
+        return {name: array[:count] for name, array in zip(self._outputs, outputs, strict=True)}
+
+    def checked(self, inputs: dict[str, Array], kinds: Mapping[str, Kind]) -> dict[str, Array]:
+        """Runs as `run` does, but refuses the bundle where that fails, or an output isn't of the dtype and row shape.
+
+        `run` relies on it: there, too many rows would be cut off, and rows of another shape be passed on.
+        """
+        count = len(next(iter(inputs.values())))
+        rows = count + self._padding(count)
+        try:
+            outputs = self._session.run(
+                self._outputs, {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
+            )
+        except Exception as error:  # as in _opened
+            raise BundleError(self._file, f"can't run {count} rows on {self.provider}: {_reason(error)}") from error
+        for name, array in zip(self._outputs, outputs, strict=True):
+            dtype, shape = kinds[name]
+            if array.dtype != dtype or array.shape != (rows, *shape):
+                raise BundleError(
+                    self._file, f"gives {array.dtype} {array.shape} where it should give {dtype} {(rows, *shape)}"
+                )
+        return {name: array[:count] for name, array in zip(self._outputs, outputs, strict=True)}
+
+    def _padding(self, count: int) -> int:
+        return 0 if self.provider == CPU else (1 << (count - 1).bit_length()) - count
+
+
+def rows_per_s(run: Callable[[], object], count: int) -> float:
+    """Measures rows a second: the best of three runs, since a machine that stalls says nothing about a graph."""
+
+    def run_s() -> float:
+        begun = time.monotonic()
+        run()
+        return time.monotonic() - begun
+
+    return count / max(min(run_s() for _ in range(3)), 1e-9)
+
+
+def usable_cores() -> int:
+    """Counts the cores that this process may use: its affinity, and its cgroup's quota where that is less."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cgroup_quota(Path("/sys/fs/cgroup"))
+    return affinity if quota is None else max(1, min(affinity, int(quota)))
+
+
+def cgroup_quota(root: Path) -> float | None:
+    """Reads the CPU quota of a container in cores, from cgroup version 2 or 1; None without one."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    return None if quota in ("max", "-1") else int(quota) / int(period)
+
+
+def _opened(graph: bytes, file: Path, device: Device) -> onnxruntime.InferenceSession:
+    providers = _providers(device)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # fatal; what is less is raised, and need not be on standard error too
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=providers)
+    except Exception as error:  # ONNX Runtime raises a dozen unrelated classes, RuntimeError among them
+        raise BundleError(file, f"ONNX Runtime can't load it: {_reason(error)}") from error
+
+
+def _providers(device: Device) -> list[str]:
+    """Names the providers to try for a device, best first."""
+    _refuse_both_wheels()
+    available = onnxruntime.get_available_providers()
+    if CUDA in available and device != "cpu":
+        onnxruntime.preload_dlls()
+        return [CUDA, CPU]
+    if device == "cuda":
+        raise DeviceError(f"device cuda was asked for but this onnxruntime has only {available}; {_cuda_advice()}")
+    return [CPU]
+
+
+def _refuse_both_wheels() -> None:
+    """Refuses an environment with both onnxruntime wheels: they own the same files, and the last one written wins."""
+    names = {distribution.name for distribution in importlib.metadata.distributions()}
+    if {"onnxruntime", "onnxruntime-gpu"} <= names:
+        raise DeviceError(
+            "both onnxruntime and onnxruntime-gpu are installed, and they overwrite each other; uninstall both, "
+            "then install dcgan[cpu] or dcgan[gpu]"
+        )
+
+
+def _cuda_advice() -> str:
+    return "check nvidia-smi and install dcgan[gpu] instead of dcgan[cpu], or use --device cpu"
+
+
+def _reason(error: Exception) -> str:
+    """Gives the first line of an error; where it is long the end, since ONNX Runtime begins with its own C++ names."""
+    line = str(error).strip().split("\n", 1)[0]
+    return line if len(line) <= _LONGEST_REASON else f"...{line[-_LONGEST_REASON:]}"
