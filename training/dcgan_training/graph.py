@@ -18,28 +18,27 @@ from dcgan_training.networks import Generator
 OPSET: Final = 18
 _IR_VERSION: Final = 10  # read by every onnxruntime since 1.18
 
-_Values = NDArray[np.float64]
+Values = NDArray[np.float64]
 
 
 def to_onnx(generator: Generator) -> bytes:
     """Gives the serialized graph of a calibrated generator, with all of its weights inside."""
-    graph = _Graph()
-    scales, shifts = zip(*(_affine(norm) for norm in generator.norms), strict=True)
+    graph = GraphBuilder()
+    scales, shifts = zip(*(affine(norm) for norm in generator.norms), strict=True)
     maps = graph.add("Gemm", "latents", *_projection(graph, generator, scales[0], shifts[0]), transB=1)
     shape = graph.constant("shape", np.array([-1, len(scales[0]), generator.base, generator.base], np.int64))
     maps = graph.add("Reshape", graph.add("Relu", maps), shape)
     for layer, scale, shift in zip(generator.deconvolutions, scales[1:], shifts[1:], strict=True):
-        maps = graph.add("Relu", _deconvolution(graph, maps, _array(layer.weight) * scale[:, None, None], shift))
-    maps = _deconvolution(graph, maps, _array(generator.to_image.weight), _array(generator.to_image.bias))
+        maps = graph.add("Relu", _deconvolution(graph, maps, array(layer.weight) * scale[:, None, None], shift))
+    maps = _deconvolution(graph, maps, array(generator.to_image.weight), array(generator.to_image.bias))
     _to_pixels(graph, maps)
     size = generator.base << len(scales)
-    return graph.finish(
-        helper.make_tensor_value_info("latents", TensorProto.FLOAT, ["n", generator.project.in_features]),
-        helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", size, size, generator.channels]),
-    )
+    given = helper.make_tensor_value_info("latents", TensorProto.FLOAT, ["n", generator.project.in_features])
+    wanted = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", size, size, generator.channels])
+    return graph.finish("generator", [given], [wanted])
 
 
-class _Graph:
+class GraphBuilder:
     """Nodes and weights as they are added, each named by its place."""
 
     def __init__(self) -> None:
@@ -52,7 +51,7 @@ class _Graph:
         self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))  # type: ignore[arg-type]
         return name
 
-    def weight(self, name: str, values: _Values) -> str:
+    def weight(self, name: str, values: Values) -> str:
         """Adds float32 weights and gives their name."""
         return self.constant(name, values.astype(np.float32))
 
@@ -62,29 +61,29 @@ class _Graph:
         self._weights.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def finish(self, given: onnx.ValueInfoProto, wanted: onnx.ValueInfoProto) -> bytes:
-        """Checks the whole and serializes it."""
-        graph = helper.make_graph(self._nodes, "generator", [given], [wanted], self._weights)
+    def finish(self, name: str, given: list[onnx.ValueInfoProto], wanted: list[onnx.ValueInfoProto]) -> bytes:
+        """Checks the whole, which takes `given` and gives `wanted`, and serializes it."""
+        graph = helper.make_graph(self._nodes, name, given, wanted, self._weights)
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="dcgan-train")
         onnx.checker.check_model(model, full_check=True)
         return model.SerializeToString(deterministic=True)
 
 
-def _projection(graph: _Graph, generator: Generator, scale: _Values, shift: _Values) -> tuple[str, str]:
+def _projection(graph: GraphBuilder, generator: Generator, scale: Values, shift: Values) -> tuple[str, str]:
     """Folds the first batch norm into the projection; puts its rows from (h, w, channel) into (channel, h, w)."""
     cells, channels = generator.base**2, len(scale)
-    rows = _array(generator.project.weight).reshape(cells, channels, -1) * scale[:, None]
+    rows = array(generator.project.weight).reshape(cells, channels, -1) * scale[:, None]
     by_channel = rows.transpose(1, 0, 2).reshape(cells * channels, -1)
     return graph.weight("project", by_channel), graph.weight("offset", np.repeat(shift, cells))
 
 
-def _deconvolution(graph: _Graph, maps: str, kernel: _Values, offset: _Values) -> str:
+def _deconvolution(graph: GraphBuilder, maps: str, kernel: Values, offset: Values) -> str:
     weights = graph.weight("kernel", kernel), graph.weight("offset", offset)
     return graph.add("ConvTranspose", maps, *weights, kernel_shape=[4, 4], strides=[2, 2], pads=[1, 1, 1, 1])
 
 
-def _to_pixels(graph: _Graph, maps: str) -> None:
+def _to_pixels(graph: GraphBuilder, maps: str) -> None:
     """Squashes into [-1, 1] and rounds as `average.to_uint8` does, half to even."""
     one, half_range, zero, white = (graph.weight("scalar", np.array(value)) for value in (1.0, 127.5, 0.0, 255.0))
     levels = graph.add("Mul", graph.add("Add", graph.add("Tanh", maps), one), half_range)
@@ -92,16 +91,16 @@ def _to_pixels(graph: _Graph, maps: str) -> None:
     graph.add("Transpose", graph.add("Cast", levels, to=TensorProto.UINT8), perm=[0, 2, 3, 1], output="images")
 
 
-def _affine(norm: nn.Module) -> tuple[_Values, _Values]:
+def affine(norm: nn.Module) -> tuple[Values, Values]:
     """Reads a batch norm in eval mode as y = scale * x + shift, float64 of shape (channels,)."""
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_var is not None
     assert norm.running_mean is not None
-    scale = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
-    return scale, _array(norm.bias) - _array(norm.running_mean) * scale
+    scale = array(norm.weight) / np.sqrt(array(norm.running_var) + norm.eps)
+    return scale, array(norm.bias) - array(norm.running_mean) * scale
 
 
-def _array(tensor: object) -> _Values:
+def array(tensor: object) -> Values:
     """Takes a parameter to numpy, in float64 so that folding rounds once."""
-    values: _Values = tensor.detach().cpu().double().numpy()  # type: ignore[attr-defined]  # modules type their parts loosely
+    values: Values = tensor.detach().cpu().double().numpy()  # type: ignore[attr-defined]  # modules type their parts loosely
     return values
