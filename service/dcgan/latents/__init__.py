@@ -1,7 +1,8 @@
 """Latents as values: drawn from seeds, combined by an algebra, joined by paths. Pure functions of arrays.
 
 `seeds` draws them, `algebra` evaluates expressions over them, `paths` walks between them, `text` reads the
-expressions that people type. Directions are handed in by whoever owns the bundle.
+expressions that people type, `refine` moves latents down a gradient. Directions and gradients are handed in by
+whoever owns the bundle.
 """
 
 from dcgan.latents.algebra import (
@@ -27,6 +28,7 @@ from dcgan.latents.algebra import (
     values,
 )
 from dcgan.latents.paths import Curve, Easing, Path, mixed
+from dcgan.latents.refine import Refinement
 from dcgan.latents.seeds import (
     LATENT_STREAM,
     NEIGHBOUR_RADIUS,
@@ -59,6 +61,7 @@ __all__ = [
     "Normalization",
     "Path",
     "Prior",
+    "Refinement",
     "Seed",
     "Sum",
     "Term",
