@@ -1,7 +1,14 @@
-"""MODEL_CARD.md: what a person should know of a bundle before using it."""
+"""MODEL_CARD.md: what a person should know of a bundle before using it.
+
+`model_card` writes the whole; who adds a part to a bundle tells of it in a section of its own, by `with_section`.
+"""
+
+from typing import Final
 
 from dcgan.bundle.manifest import Manifest
 from dcgan_training.config import Settings
+
+_LAST: Final = "\n## Licence\n"
 
 
 def model_card(manifest: Manifest, settings: Settings, note: str = "") -> str:
@@ -50,6 +57,17 @@ It draws what its data shows and nothing else, at {image.width} pixels; some ima
 
 {manifest.licence}. {manifest.attribution}
 """
+
+
+def with_section(card: str, title: str, body: str) -> str:
+    """Gives the card with a section `## title` of this body: in the place of the old one, or before the licence."""
+    section = f"\n## {title}\n\n{body.strip()}\n"
+    before, found, after = card.partition(f"\n## {title}\n")
+    if found:
+        _, following, rest = after.partition("\n## ")
+        return before + section + following + rest
+    before, licence, after = card.partition(_LAST)
+    return before + section + licence + after
 
 
 def _command(settings: Settings, images_seen: int) -> str:
