@@ -17,10 +17,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from dcgan import images as codecs
 from dcgan.batcher import Drawn, Images
+from dcgan.bundle.manifest import CalibrationSpec, EncoderSpec
 from dcgan.generator import usable_cores
 from dcgan.metrics import Metrics, current_call
 from dcgan.registry import Model
-from dcgan.requests import Format
+from dcgan.requests.fields import Format
 from dcgan.v1 import dcgan_pb2 as pb
 
 _FORMATS: Final["dict[Format, pb.Format.ValueType]"] = {
@@ -112,6 +113,8 @@ def description(model: Model) -> pb.GetModelResponse:
                 min_strength=spec.min_strength,
                 max_strength=spec.max_strength,
                 description=spec.description,
+                turned=spec.turned,
+                turned_by_chance=spec.turned_by_chance,
             )
             for name, spec in sorted(manifest.directions.items())
         ],
@@ -127,7 +130,21 @@ def description(model: Model) -> pb.GetModelResponse:
         licence=manifest.licence,
         attribution=manifest.attribution,
         golden_exact=model.golden_exact,
+        calibration=_calibration(manifest.calibration),
+        encoder=_encoder(manifest.encoder, model),
     )
+
+
+def _calibration(spec: CalibrationSpec | None) -> pb.Calibration | None:
+    if spec is None:
+        return None
+    return pb.Calibration(auc=spec.auc, real_count=spec.real_count, generated_count=spec.generated_count)
+
+
+def _encoder(spec: EncoderSpec | None, model: Model) -> pb.Encoder | None:
+    if spec is None:
+        return None
+    return pb.Encoder(refines="latent_gradient" in model.parts, figures=spec.figures)
 
 
 def _record(message: Message, field: str, content: list[Buffer]) -> list[Buffer]:

@@ -10,6 +10,7 @@ DcganError
 │   ├── TooManyImages             more images than one message carries
 │   └── RequestTooLarge           more bytes than a request may have
 ├── UnknownDirection          NOT_FOUND: this bundle has no direction of that name
+├── NotInBundle               FAILED_PRECONDITION: this bundle has no discriminator or no encoder
 ├── VersionNotServed          FAILED_PRECONDITION: another version of the model serves
 ├── Overloaded                RESOURCE_EXHAUSTED: the queue is full, come back later
 ├── DeadlineExceeded          DEADLINE_EXCEEDED: the answer took longer than the caller waits
@@ -129,6 +130,16 @@ class UnknownDirection(DcganError):
             direction=direction[:80],
             available=there,
         )
+
+
+class NotInBundle(DcganError):
+    """The request needs a part that this bundle doesn't have."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "NOT_IN_BUNDLE"
+
+    def __init__(self, field: str, part: str, remedy: str) -> None:
+        super().__init__(f"{field}: this bundle has no {part}; {remedy}", field=field, part=part)
 
 
 class VersionNotServed(DcganError):

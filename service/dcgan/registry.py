@@ -3,7 +3,7 @@
 A call takes it once, at its start, and answers with that model's identity to the end.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +13,7 @@ import onnxruntime
 from dcgan.batcher import Batcher
 from dcgan.bundle import Bundle
 from dcgan.errors import VersionNotServed
-from dcgan.generator import Generator
+from dcgan.generator import Generator, Part, PartName
 from dcgan.metrics import Metrics
 from dcgan.v1 import dcgan_pb2 as pb
 
@@ -22,6 +22,9 @@ VARIANT: Final = "float32"
 
 _MAX_ANSWER_BYTES: Final = 3_670_016  # 3.5 MiB: under the 4 MiB that gRPC clients take, with room for the rest
 _CHUNK_BYTES: Final = 200_000
+_MAX_UPLOADS: Final = 64
+_MAX_UPLOAD_PIXELS: Final = 1 << 24  # 4096 x 4096: what a telephone takes; 200 MiB while it is decoded
+_MAX_REFINE_STEPS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Model:
 
     Attributes:
         chunk_images: images in one message of a stream, about 200 KB raw.
+        parts: the graphs beside the generator that its bundle has, by name; the batcher runs them.
     """
 
     bundle: Bundle
@@ -38,6 +42,7 @@ class Model:
     limits: pb.Limits
     chunk_images: int
     golden_exact: bool
+    parts: Mapping[PartName, Part]
 
 
 class Registry:
@@ -62,6 +67,7 @@ class Registry:
 async def started(
     bundle: Bundle,
     generator: Generator,
+    parts: Mapping[PartName, Part],
     metrics: Metrics,
     max_queued_rows: int,
     on_death: Callable[[BaseException], None],
@@ -87,6 +93,7 @@ async def started(
         max_queued_rows=max_queued_rows,
         metrics=metrics,
         on_death=on_death,
+        graphs=parts,
     )
     async with batcher:
         yield Model(
@@ -96,6 +103,7 @@ async def started(
             _limits(image_bytes),
             max(1, min(256, _CHUNK_BYTES // image_bytes)),
             generator.golden_exact,
+            parts,
         )
 
 
@@ -106,4 +114,7 @@ def _limits(image_bytes: int) -> pb.Limits:
         max_frames=1_000_000,
         max_neighbours=64,
         max_request_bytes=MAX_REQUEST_BYTES,
+        max_uploads=_MAX_UPLOADS,
+        max_upload_pixels=_MAX_UPLOAD_PIXELS,
+        max_refine_steps=_MAX_REFINE_STEPS,
     )

@@ -28,7 +28,7 @@ from dcgan import logs
 from dcgan.calls import Calls
 from dcgan.config import Settings
 from dcgan.errors import DeviceError, SettingsError
-from dcgan.generator import Generator
+from dcgan.generator import Generator, parts_of
 from dcgan.health import Health
 from dcgan.metrics import Metrics
 from dcgan.registry import MAX_REQUEST_BYTES, Model, Registry, started
@@ -122,9 +122,10 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
     begun = time.monotonic()
     bundle = bundles.load(bundles.locate(settings.model))
     generator = Generator(bundle, settings.device)
+    parts = parts_of(bundle, settings.device)
     registry = _metrics_registry()
     metrics = Metrics(registry)
-    async with started(bundle, generator, metrics, settings.max_queued_rows, die) as model:
+    async with started(bundle, generator, parts, metrics, settings.max_queued_rows, die) as model:
         servicer = GeneratorServicer(Registry(model), metrics)
         health = Health(SERVICE)
         with _metrics_served(settings, registry) as metrics_address:

@@ -8,14 +8,15 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import grpc
 import numpy as np
 
-from dcgan import latents, requests
+from dcgan import analysis, latents, requests
 from dcgan.answers import Answers, description, latent_batch
-from dcgan.batcher import Drawn, Rows, ValueRows
+from dcgan.batcher import Drawn, LatentRows, Rows, ValueRows
 from dcgan.errors import Draining
 from dcgan.metrics import Metrics, current_call
 from dcgan.registry import Model, Registry
@@ -35,6 +36,7 @@ class GeneratorServicer:
     def __init__(self, registry: Registry, metrics: Metrics) -> None:
         self._registry = registry
         self._answers = Answers(metrics)
+        self._uploads = analysis.Uploads()
         self._algebra = ThreadPoolExecutor(1, thread_name_prefix="algebra")
         self.draining = False
 
@@ -48,11 +50,13 @@ class GeneratorServicer:
         want = requests.sampling(request, model)
         rows = await self._rows(want.source, model)
         drawn = await _drawn(model, rows)
-        answer = pb.SampleResponse(
-            identity=model.identity,
-            seed=want.seed,
-            latents=latent_batch(drawn) if want.include_latents else None,
-        )
+        answer = pb.SampleResponse(identity=model.identity, seed=want.seed)
+        if want.include_scores:
+            drawn, best, scores = await _scored(drawn, want.keep_best, model)
+            answer.scores.extend(scores)
+            answer.indices.extend(want.first_index + at for at in best)
+        if want.include_latents:
+            answer.latents.CopyFrom(latent_batch(drawn))
         return await self._answers.packed(answer, drawn, want.format)
 
     async def StreamSamples(self, request: pb.StreamSamplesRequest, context: Context) -> AsyncGenerator[bytes, None]:
@@ -98,7 +102,7 @@ class GeneratorServicer:
         """Draws the means of the terms, their sum, and its neighbours."""
         model = self._registry.current(request.version)
         want = requests.arithmetic(request, model)
-        values = await self._evaluated([*want.terms, want.result], model, "terms")
+        values = await self._evaluated(want.sums, model, "terms")
         parts = [
             (pb.ARITHMETIC_PART_TERM, values[:-1]),
             (pb.ARITHMETIC_PART_RESULT, values[-1:]),
@@ -118,13 +122,49 @@ class GeneratorServicer:
                 yield await self._answers.packed(answer, drawn, want.format)
                 first = False
 
-    async def _rows(self, source: Rows | requests.Expressions, model: Model) -> Rows:
+    async def Encode(self, request: pb.EncodeRequest, context: Context) -> bytes:
+        """Finds latents of images and draws what they give."""
+        model = self._registry.current(request.version)
+        want = requests.encoding(request, model)
+        images = await self._uploads.images(want.uploads, model)
+        drawn = await _drawn(model, ValueRows(await analysis.latents_of(images, want.refine_steps, model)))
+        answer = pb.EncodeResponse(
+            identity=model.identity,
+            latents=latent_batch(drawn),
+            errors=analysis.errors_of(images, drawn.output(0)),
+        )
+        return await self._answers.packed(answer, drawn, want.format)
+
+    async def Score(self, request: pb.ScoreRequest, context: Context) -> bytes:
+        """Asks the discriminator about images."""
+        model = self._registry.current(request.version)
+        want = requests.scoring(request, model)
+        if isinstance(want.source, list):
+            images = await self._uploads.images(want.source, model)
+        else:
+            images = (await _drawn(model, await self._rows(want.source, model))).output(0)
+        scores = await analysis.scores_of(images, model)
+        current_call.get().image_count += len(scores)
+        return pb.ScoreResponse(identity=model.identity, scores=scores, seed=want.seed).SerializeToString()
+
+    async def _rows(self, source: LatentRows | requests.Expressions, model: Model) -> LatentRows:
         if isinstance(source, requests.Expressions):
-            return ValueRows(await self._evaluated(source.expressions, model, "expressions.expressions"))
+            return ValueRows(await self._evaluated(source, model, "expressions.expressions"))
         return source
 
-    async def _evaluated(self, expressions: list[latents.Expression], model: Model, field: str) -> latents.Floats32:
-        return await self._computed(requests.evaluated, expressions, model, field)
+    async def _evaluated(self, wanted: requests.Expressions, model: Model, name: str) -> latents.Floats32:
+        encoded = await self._encoded(wanted.uploads, model)
+        return await self._computed(requests.evaluated, wanted.expressions, model, name, encoded)
+
+    async def _encoded(self, uploads: requests.Uploads, model: Model) -> dict[latents.Image, latents.Floats32]:
+        """Finds the latents of images in expressions, all of the same number of steps together."""
+        found: dict[latents.Image, latents.Floats32] = {}
+        for steps in sorted({image.refine_steps for image in uploads}):
+            alike = {image: name for image, name in uploads.items() if image.refine_steps == steps}
+            files = [(image.content, name) for image, name in alike.items() if isinstance(image.content, bytes)]
+            images = await self._uploads.images(files, model)
+            found.update(zip(alike, await analysis.latents_of(images, steps, model), strict=True))
+        return found
 
     async def _computed(self, function: Callable[..., latents.Floats32], *arguments: object) -> latents.Floats32:
         """Computes latents outside of the event loop, in a thread that no encoding waits for."""
@@ -165,6 +205,17 @@ class GeneratorServicer:
 
 async def _drawn(model: Model, rows: Rows, *, admitted: bool = False) -> Drawn:
     return await model.batcher.submit(rows, current_call.get().deadline, admitted=admitted)
+
+
+async def _scored(drawn: Drawn, keep_best: int | None, model: Model) -> tuple[Drawn, list[int], list[pb.Score]]:
+    """Scores images; with `keep_best` leaves just the best of them, best first, and tells where they stood."""
+    images, rows = drawn.output(0), drawn.output(1)
+    scores = await analysis.scores_of(images, model)
+    if keep_best is None:
+        return drawn, [], scores
+    best = sorted(range(len(scores)), key=lambda at: -scores[at].logit)[:keep_best]
+    kept = replace(drawn, count=len(best), outputs=([images[best]], [rows[best]]))
+    return kept, best, [scores[at] for at in best]
 
 
 def _neighbours(result: latents.Floats32, want: requests.Sums, model: Model) -> latents.Floats32:

@@ -17,6 +17,7 @@ from dcgan.errors import (
     DcganError,
     DeadlineExceeded,
     InvalidField,
+    NotInBundle,
     Retryable,
     Unavailable,
     UnknownDirection,
@@ -90,6 +91,11 @@ def _detail(error: DcganError, message: str) -> object:
             return error_details_pb2.ResourceInfo(
                 resource_type="direction", resource_name=error.metadata["direction"], description=message
             )
+        case NotInBundle():
+            failure = error_details_pb2.PreconditionFailure.Violation(
+                type="BUNDLE", subject=error.metadata["part"], description=message
+            )
+            return error_details_pb2.PreconditionFailure(violations=[failure])
         case VersionNotServed():
             failure = error_details_pb2.PreconditionFailure.Violation(
                 type="VERSION", subject=error.metadata["asked"], description=message

@@ -229,7 +229,7 @@ UNFIT = {
     "more than any batch": (_constant(300), "gives uint8 (300, 6, 5, 3)"),
     "channels first": (_reshaping(-1, 3, 6, 5), "gives uint8 (4, 3, 6, 5)"),
     "channels as images": (_reshaping(-1, 6, 5, 1), "gives uint8 (12, 6, 5, 1)"),
-    "batches of four": (_reshaping(4, 6, 5, 3), "can't draw 16 images on CPUExecutionProvider"),
+    "batches of four": (_reshaping(4, 6, 5, 3), "can't run 16 rows on CPUExecutionProvider"),
 }
 
 

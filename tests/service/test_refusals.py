@@ -165,7 +165,7 @@ async def test_garbage_on_the_wire_is_an_invalid_argument(channel):
 
 async def test_an_unknown_method_is_unimplemented(channel):
     """Calls leave to gRPC what isn't ours."""
-    code, _ = await refused(channel.unary_unary("/dcgan.v1.GeneratorService/Score")(b""))
+    code, _ = await refused(channel.unary_unary("/dcgan.v1.GeneratorService/Paint")(b""))
     assert code == grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -1,5 +1,7 @@
 """Batches: rows of many callers, one run of the device.
 
+Rows of the generator and of each graph beside it wait in lanes of their own, for the same threads.
+
 Callers submit runs of rows. Each device thread, when idle, takes its share of what waits (waiting rows over idle
 threads, up to the largest batch), draws their latents, runs the generator, and gives every caller its images.
 There is no timer: while a batch runs the next one gathers; `queue` says of which rows.
@@ -14,27 +16,39 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcgan.batcher.lanes import Lane, Lanes
 from dcgan.batcher.pace import Pace
-from dcgan.batcher.queue import Drawn, Images, Part, Queue, Run
-from dcgan.batcher.rows import Rows, SeedRows, ValueRows, latents_of
+from dcgan.batcher.queue import Drawn, Images, Part, Run
+from dcgan.batcher.rows import GENERATOR, GraphRows, LatentRows, Rows, SeedRows, ValueRows, inputs_of, latents_of
 from dcgan.errors import DeadlineExceeded, Overloaded
 from dcgan.latents import Floats32, Prior
 from dcgan.metrics import Metrics
 
-__all__ = ["Batcher", "Drawn", "Images", "Rows", "Runner", "SeedRows", "ValueRows"]
+__all__ = [
+    "Batcher",
+    "Drawn",
+    "GraphRows",
+    "GraphRunner",
+    "Images",
+    "LatentRows",
+    "Rows",
+    "Runner",
+    "SeedRows",
+    "ValueRows",
+]
 
 _MAX_QUEUED_BYTES: Final = 256 << 20  # of images that callers wait for
 _JOIN_S: Final = 2.0
 _MOMENT_S: Final = 0.001
 _FAILURES_BEFORE_PROBE: Final = 3
-_Scalar = TypeVar("_Scalar", np.uint8, np.float32)
 _OUT_OF_MEMORY: Final = ("bad_alloc", "allocate memory", "out of memory", "failed to allocate")
 
 
@@ -49,6 +63,16 @@ class Runner(Protocol):
         """Draws uint8 images (n, height, width, channels) for float32 latents (n, dim)."""
 
 
+class GraphRunner(Protocol):
+    """What it needs of a graph beside the generator; the generator's threads call it."""
+
+    largest_batch: int
+    rows_per_s: float
+
+    def run(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Runs a batch: inputs of n rows each to outputs of n rows each."""
+
+
 class Batcher:
     """Draws rows on a device, in batches of whatever waits. Use as `async with`, from one event loop.
 
@@ -58,6 +82,7 @@ class Batcher:
         shape: height, width, channels of its images.
         max_queued_rows: rows that may wait, as far as their images stay under 256 MiB.
         metrics: what to count in.
+        graphs: that stand beside the generator, by the name that `GraphRows` call them.
         on_death: called from the thread if a device thread ends by an error that is no batch's own.
     """
 
@@ -71,21 +96,23 @@ class Batcher:
         max_queued_rows: int,
         metrics: Metrics,
         on_death: Callable[[BaseException], None],
+        graphs: Mapping[Any, GraphRunner] = MappingProxyType({}),
     ) -> None:
         self._runner, self._dim, self._prior, self._shape = runner, dim, prior, shape
         self._max_queued_rows = min(max_queued_rows, max(1, _MAX_QUEUED_BYTES // math.prod(shape)))
         self._metrics, self._on_death = metrics, on_death
         self._queue_seconds = metrics.stage_seconds.labels("queue")
         self._device_seconds = metrics.stage_seconds.labels("device")
-        self._pace = Pace(runner.rows_per_s, runner.threads, runner.largest_batch)
-        self._queue = Queue(self._pace)
-        metrics.queued_rows.set_function(lambda: self._queue.waiting)
-        metrics.saturation.set_function(lambda: min(1.0, self._queue.waiting / self._max_queued_rows))
-        self._finished: deque[tuple[list[Part], float]] = deque()
-        self._finishing = False  # the event loop has been called to look at them
         # where a full batch is done in a moment, handing Python's lock to one more thread costs more than it brings
         quick = runner.largest_batch < _MOMENT_S * runner.rows_per_s
-        self._smallest_share = runner.largest_batch if quick else 1
+        pace = Pace(runner.rows_per_s, runner.threads, runner.largest_batch)
+        generator = Lane(self._draw, runner.largest_batch, runner.largest_batch if quick else 1, pace)
+        others = {name: _lane(graph, runner.threads) for name, graph in graphs.items()}
+        self._lanes = Lanes({GENERATOR: generator, **others})
+        metrics.queued_rows.set_function(lambda: self._lanes.waiting)
+        metrics.saturation.set_function(lambda: min(1.0, self._lanes.waiting / self._max_queued_rows))
+        self._finished: deque[tuple[list[Part], float]] = deque()
+        self._finishing = False  # the event loop has been called to look at them
         self._idle = 0  # threads that wait for rows
         self._woken = 0  # of these, told that there are some
         self._waking = False  # the event loop will wake some
@@ -116,8 +143,12 @@ class Batcher:
         begun = list(self._begun.values())
         return time.monotonic() - min(begun) if begun else 0.0
 
-    async def submit(self, rows: Rows, deadline: float = math.inf, *, admitted: bool = False) -> Drawn:
-        """Waits for the images of some rows, until `deadline` on the monotonic clock.
+    async def submit(
+        self, rows: Rows, deadline: float = math.inf, *, admitted: bool = False, repeats: int = 1
+    ) -> Drawn:
+        """Waits for the outputs of some rows, until `deadline` on the monotonic clock.
+
+        Work that comes back `repeats` times with the same rows, as refining does, is admitted once for all of them.
 
         Rows that continue a stream are `admitted` already: a stream that has begun isn't refused half-way, and it
         bounds itself by the few chunks that it keeps ahead of its reader.
@@ -130,8 +161,8 @@ class Batcher:
         run = Run(rows, deadline, self._loop.create_future())
         with self._changed:
             if not admitted:
-                self._admit(run)
-            self._queue.push(run)
+                self._admit(run, repeats)
+            self._lanes.push(run)
         if not self._waking:  # what arrives in one round of the event loop goes to the device together
             self._waking = True
             self._loop.call_soon(self._wake)
@@ -139,24 +170,26 @@ class Batcher:
             return await run.answer
         except BaseException:  # the caller left, or a batch with some of the rows failed
             with self._changed:
-                self._queue.drop(run)
+                self._lanes.of(rows).queue.drop(run)
             raise
 
-    def _admit(self, run: Run) -> None:
+    def _admit(self, run: Run, repeats: int) -> None:
         """Refuses rows that find no room or can't be done in time. What finds nobody waiting is always tried.
 
         What is ahead counts twice: whoever comes later takes turns too, and what was admitted must be done in time
         however many come.
         """
-        count, waiting = run.rows.count, self._queue.waiting
+        lane = self._lanes.of(run.rows)
+        count, waiting = repeats * run.rows.count, lane.queue.waiting
         if not waiting:
             return
-        if waiting + count > self._max_queued_rows:
-            retry_after_s = self._pace.seconds_for(waiting + count - self._max_queued_rows)
+        if waiting + run.rows.count > self._max_queued_rows:
+            retry_after_s = lane.pace.seconds_for(waiting + run.rows.count - self._max_queued_rows)
             raise Overloaded(f"{waiting} images wait already, of at most {self._max_queued_rows}", retry_after_s)
         left_s = run.deadline - run.submitted
-        if self._pace.seconds_for(count + 2 * waiting) > left_s:  # the cheap bound first
-            needed_s = self._pace.seconds_for(count + 2 * self._queue.ahead(count))
+        turns = len(self._lanes.busy())  # the device's time goes to so many graphs
+        if turns * lane.pace.seconds_for(count + 2 * repeats * waiting) > left_s:  # the cheap bound first
+            needed_s = turns * lane.pace.seconds_for(count + 2 * repeats * lane.queue.ahead(run.rows.count))
             if needed_s > left_s:
                 why = f"{count} images may take {needed_s:.3f} s beside those that wait, and {left_s:.3f} s are left"
                 raise Overloaded(why, (needed_s - left_s) / 2)
@@ -165,8 +198,8 @@ class Batcher:
         """Wakes as many idle threads as there are shares; fewer rows than one wait for a thread that runs, if any."""
         self._waking = False
         with self._changed:
-            shares = self._queue.waiting // self._smallest_share
-            if self._queue.waiting and self._idle == len(self._threads):
+            shares = self._lanes.shares
+            if self._lanes.waiting and self._idle == len(self._threads):
                 shares = max(1, shares)
             more = min(shares, self._idle) - self._woken
             if more > 0:
@@ -209,18 +242,18 @@ class Batcher:
         """Waits for rows and takes this thread's share of them; None when the batcher is closed."""
         with self._changed:
             self._idle += 1
-            while not (self._queue.waiting or self._closed):
+            while (lane := self._lanes.next()) is None and not self._closed:
                 self._changed.wait()
                 self._woken -= 1
-            share = max(self._smallest_share, -(-self._queue.waiting // self._idle))
-            self._idle -= 1
-            if not self._queue.waiting:
+            idle, self._idle = self._idle, self._idle - 1
+            if lane is None:
                 return None
-            return self._take(min(share, self._runner.largest_batch))
+            share = max(lane.smallest_share, -(-lane.queue.waiting // idle))
+            return self._take(lane, min(share, lane.largest_batch))
 
-    def _take(self, room: int) -> list[Part]:
+    def _take(self, lane: Lane, room: int) -> list[Part]:
         now = time.monotonic()
-        parts, late = self._queue.take(room, now)
+        parts, late = lane.queue.take(room, now)
         for run in late:
             self._loop.call_soon_threadsafe(_expire, run)
         for run, start, _ in parts:
@@ -237,9 +270,9 @@ class Batcher:
     def _run(self, batch: list[Part], retry: bool = True) -> None:
         started = time.monotonic()
         count = sum(stop - start for _, start, stop in batch)
+        lane = self._lanes.of(batch[0][0].rows)
         try:
-            latents = latents_of([run.rows.part(start, stop) for run, start, stop in batch], self._dim, self._prior)
-            images = self._runner.run(latents)
+            outputs = lane.compute([run.rows.part(start, stop) for run, start, stop in batch])
         except Exception as error:  # the batch's callers get it, whatever the device raises; the thread goes on
             if retry and count > 1 and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
                 for half in _halves(batch):
@@ -252,18 +285,31 @@ class Batcher:
         ended = time.monotonic()
         seconds = ended - started
         self._metrics.batch_rows.observe(count)
-        self._metrics.images.inc(count)
         self._device_seconds.observe(seconds)
-        self._pace.observe(count, seconds)
+        lane.pace.observe(count, seconds)
+        lane.used_s += seconds
         row = 0
         for run, start, stop in batch:
             end = row + stop - start
-            run.pieces.append((start, _copied(images[row:end]), _copied(latents[row:end])))
+            run.pieces.append((start, tuple(_copied(output[row:end]) for output in outputs)))
             row = end
         self._finished.append((batch, ended))
         if not self._finishing:  # one call wakes the loop for all batches that end before it comes round
             self._finishing = True
             self._loop.call_soon_threadsafe(self._finish)
+
+    def _draw(self, parts: Sequence[LatentRows]) -> tuple[NDArray[Any], ...]:
+        latents = latents_of(parts, self._dim, self._prior)
+        images = self._runner.run(latents)
+        self._metrics.images.inc(len(latents))
+        return images, latents
+
+
+def _lane(graph: GraphRunner, threads: int) -> Lane:
+    def compute(parts: Sequence[GraphRows]) -> tuple[NDArray[Any], ...]:
+        return graph.run(*inputs_of(parts))
+
+    return Lane(compute, graph.largest_batch, 1, Pace(graph.rows_per_s, threads, graph.largest_batch))
 
 
 def _halves(batch: list[Part]) -> tuple[list[Part], list[Part]]:
@@ -282,7 +328,7 @@ def _halves(batch: list[Part]) -> tuple[list[Part], list[Part]]:
     return first, second
 
 
-def _copied(rows: NDArray[_Scalar]) -> NDArray[_Scalar]:
+def _copied(rows: NDArray[Any]) -> NDArray[Any]:
     """Copies rows out of a batch, which else would live as long as its slowest caller.
 
     By way of bytes, since NumPy's own copy hands Python's lock to the event loop, and has to wait to get it back.

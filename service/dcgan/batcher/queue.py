@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,17 +30,29 @@ class Drawn:
 
     Attributes:
         count: number of rows.
-        images: uint8 (n, height, width, channels) each.
-        latents: float32 (n, dim) each.
+        outputs: for each output of the graph its pieces, n rows each; the generator's are images and latents.
         queue_s: seconds that its first row waited.
         device_s: seconds from then until its last row was there; other callers' turns are among them.
     """
 
     count: int
-    images: list[Images]
-    latents: list[Floats32]
+    outputs: tuple[list[NDArray[Any]], ...]
     queue_s: float
     device_s: float
+
+    @property
+    def images(self) -> list[Images]:
+        """The generator's images: uint8 (n, height, width, channels) each."""
+        return self.outputs[0]
+
+    @property
+    def latents(self) -> list[Floats32]:
+        """What they were drawn from: float32 (n, dim) each."""
+        return self.outputs[1]
+
+    def output(self, number: int) -> NDArray[Any]:
+        """One output in one piece."""
+        return np.concatenate(self.outputs[number])
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +65,7 @@ class Run:
     submitted: float = field(default_factory=time.monotonic)
     taken: int = 0  # rows given to batches
     done: int = 0  # rows whose images are there
-    pieces: list[tuple[int, Images, Floats32]] = field(default_factory=list)  # first row, images, latents
+    pieces: list[tuple[int, tuple[NDArray[Any], ...]]] = field(default_factory=list)  # first row, outputs
     begun: float = 0.0  # when the first row was taken
     ended: float = 0.0  # when the last batch so far was done
 
@@ -66,8 +78,8 @@ class Run:
         """Puts the pieces in order: two device threads may have finished them in another."""
         if len(self.pieces) > 1:
             self.pieces.sort(key=itemgetter(0))
-        _, images, latents = zip(*self.pieces, strict=True)
-        return Drawn(self.done, list(images), list(latents), self.begun - self.submitted, self.ended - self.begun)
+        outputs = tuple(map(list, zip(*(outputs for _, outputs in self.pieces), strict=True)))
+        return Drawn(self.done, outputs, self.begun - self.submitted, self.ended - self.begun)
 
 
 Part: TypeAlias = tuple[Run, int, int]  # rows start to stop - 1 of a run

@@ -1,13 +1,16 @@
-"""Rows: what a batch is made of, named by seeds or given by values, and the latents that they stand for."""
+"""Rows: what a batch is made of. Latents, named by seeds or given by values, or the inputs of another graph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcgan.latents import NO_TRUNCATION, Floats32, Prior
 from dcgan.latents.compiled import draw
+
+GENERATOR: Final = "generator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,7 @@ class SeedRows:
     first_index: int
     count: int
     truncation: float = NO_TRUNCATION
+    graph: ClassVar[str] = GENERATOR
 
     def part(self, start: int, stop: int) -> "SeedRows":
         """Takes rows start to stop - 1."""
@@ -29,6 +33,7 @@ class ValueRows:
     """Rows given by their values: latents float32 (n, dim)."""
 
     latents: Floats32
+    graph: ClassVar[str] = GENERATOR
 
     @property
     def count(self) -> int:
@@ -40,10 +45,33 @@ class ValueRows:
         return ValueRows(self.latents[start:stop])
 
 
-Rows: TypeAlias = SeedRows | ValueRows
+@dataclass(frozen=True, slots=True)
+class GraphRows:
+    """Rows for a graph beside the generator: its inputs, n rows each."""
+
+    graph: str
+    inputs: tuple[NDArray[Any], ...]
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(self.inputs[0])
+
+    def part(self, start: int, stop: int) -> "GraphRows":
+        """Takes rows start to stop - 1."""
+        return GraphRows(self.graph, tuple(array[start:stop] for array in self.inputs))
 
 
-def latents_of(parts: Sequence[Rows], dim: int, prior: Prior) -> Floats32:
+LatentRows: TypeAlias = SeedRows | ValueRows
+Rows: TypeAlias = LatentRows | GraphRows
+
+
+def inputs_of(parts: Sequence[GraphRows]) -> tuple[NDArray[Any], ...]:
+    """Puts the inputs of a batch of one graph together."""
+    return tuple(np.concatenate(arrays) for arrays in zip(*(part.inputs for part in parts), strict=True))
+
+
+def latents_of(parts: Sequence[LatentRows], dim: int, prior: Prior) -> Floats32:
     """Draws or copies the latents of a batch: float32 (n, dim); all named ones in one go."""
     named = [part for part in parts if isinstance(part, SeedRows)]
     drawn = _drawn(named, dim, prior) if named else np.empty((0, dim), np.float32)

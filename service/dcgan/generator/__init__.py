@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from dcgan.bundle import GENERATOR, Bundle
 from dcgan.errors import BundleError
-from dcgan.generator.parts import Part, parts_of
+from dcgan.generator.parts import Part, PartName, parts_of
 from dcgan.generator.sessions import CPU, CUDA, Array, Device, Kind, Session, rows_per_s, usable_cores
 from dcgan.latents import Floats32
 
-__all__ = ["CPU", "CUDA", "Array", "Device", "Generator", "Images", "Part", "parts_of", "usable_cores"]
+__all__ = ["CPU", "CUDA", "Array", "Device", "Generator", "Images", "Part", "PartName", "parts_of", "usable_cores"]
 
 Images: TypeAlias = NDArray[np.uint8]
 

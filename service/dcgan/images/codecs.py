@@ -41,25 +41,26 @@ def format_of(path: str | Path) -> Format:
     return known[suffix]
 
 
-def decode(data: bytes, channels: Literal[1, 3] | None = None) -> Pixels:
+def decode(data: bytes, channels: Literal[1, 3] | None = None, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Decodes a PNG, JPEG, WebP, GIF or BMP file, turned upright, alpha laid over white.
 
     Args:
         data: the bytes of the file.
         channels: 1 or 3 converts to grey or RGB; None keeps grey grey and gives RGB for all else.
+        max_pixels: that it may have; how many it has is known before it is decoded.
 
     Returns:
         uint8 of shape (h, w, channels).
 
     Raises:
-        ValueError: the bytes are no such file, are damaged, or hold more than 67 million pixels.
+        ValueError: the bytes are no such file, are damaged, or hold more than `max_pixels`.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=_READABLE) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(f"{picture.width} x {picture.height} pixels are more than {MAX_PIXELS:,}")
+            if picture.width * picture.height > max_pixels:
+                raise ValueError(f"{picture.width} x {picture.height} pixels are more than {max_pixels:,}")
             return from_pillow(picture, channels)
     except ValueError:
         raise

@@ -1,0 +1,77 @@
+"""Lanes: a queue for each graph, served by the same threads in turns that are counted in seconds on the device.
+
+Next is the lane that has had the least time, so a graph that few ask for doesn't wait behind one that all ask for.
+A lane where nobody waited begins with the time of the others: what it didn't use is not saved up.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+from dcgan.batcher.pace import Pace
+from dcgan.batcher.queue import Queue, Run
+from dcgan.batcher.rows import Rows
+
+Compute: TypeAlias = Callable[[Sequence[Any]], tuple[NDArray[Any], ...]]
+
+
+@dataclass(slots=True)
+class Lane:
+    """The rows that wait for one graph.
+
+    Attributes:
+        compute: runs a batch of its rows; gives the outputs, n rows each.
+        largest_batch: rows of a batch, at most.
+        smallest_share: rows that are worth a thread of their own.
+        pace: of the graph; and queue: of its rows.
+        used_s: seconds on the device, for its turn.
+    """
+
+    compute: Compute
+    largest_batch: int
+    smallest_share: int
+    pace: Pace
+    queue: Queue = field(init=False)
+    used_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.queue = Queue(self.pace)
+
+
+class Lanes:
+    """All lanes of a device. Not safe for threads: whoever holds the batcher's lock may call."""
+
+    def __init__(self, lanes: Mapping[str, Lane]) -> None:
+        self._lanes = dict(lanes)
+
+    def of(self, rows: Rows) -> Lane:
+        """Gives the lane that rows belong to."""
+        return self._lanes[rows.graph]
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait in all lanes."""
+        return sum(lane.queue.waiting for lane in self._lanes.values())
+
+    @property
+    def shares(self) -> int:
+        """How many threads there is work for."""
+        return sum(lane.queue.waiting // lane.smallest_share for lane in self._lanes.values())
+
+    def busy(self) -> list[Lane]:
+        """Lanes where rows wait."""
+        return [lane for lane in self._lanes.values() if lane.queue.waiting]
+
+    def push(self, run: Run) -> None:
+        """Adds a run to its lane."""
+        lane, busy = self.of(run.rows), self.busy()
+        if busy and not lane.queue.waiting:
+            lane.used_s = max(lane.used_s, min(other.used_s for other in busy))
+        lane.queue.push(run)
+
+    def next(self) -> Lane | None:
+        """Chooses the lane whose turn it is; None where nobody waits."""
+        return min(self.busy(), key=attrgetter("used_s"), default=None)
