@@ -73,18 +73,27 @@ def _export(options: argparse.Namespace) -> int:
         attribution=options.attribution,
         note=options.note,
     )
+    if options.random and options.held_out is not None:
+        options.usage_error("--held-out calibrates a discriminator, and untrained weights have none")
     if options.random:
         manifest = export_random(_random_settings(options), options.output, labels)
     elif options.run is None:
         options.usage_error("name the RUN to export, or say --random")
     else:
-        manifest = export(options.run, options.output, labels)
+        manifest = export(options.run, options.output, labels, options.held_out)
+    _say(_scoring(None if manifest.calibration is None else manifest.calibration.auc))
     apart = max(parity.max_levels for parity in manifest.parity)
     _say(
         f"{options.output}: {manifest.name} {manifest.version} after {manifest.training.images_seen:,} images; "
         f"torch and onnxruntime differ by at most {apart} of 255 levels; next: dcgan serve --model {options.output}"
     )
     return 0
+
+
+def _scoring(auc: float | None) -> str:
+    if auc is None:
+        return "without --held-out no discriminator is exported, so this bundle scores no images"
+    return f"the discriminator puts the real image of a pair above the generated one in {auc:.1%}; 50% is guessing"
 
 
 def _random_settings(options: argparse.Namespace) -> Settings:
@@ -157,6 +166,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", type=Path, nargs="?", metavar="RUN", help="directory of the run")
     add("--output", type=Path, required=True, metavar="DIR", help="directory of the bundle; must not exist")
+    add("--held-out", type=Path, metavar="PATH", help="images it never saw, to score by (default: it scores none)")
     add("--name", metavar="TEXT", help="name of the model; letters, digits, . _ - (default: the output directory's)")
     add("--version", metavar="TEXT", help="version of the model; likewise (default: from the hash of the generator)")
     add("--licence", metavar="TEXT", help="licence of the weights (default: that of a known data set, or not stated)")

@@ -1,12 +1,14 @@
 """A run to a model bundle of format 1: the averaged generator, proven to draw in onnxruntime what it draws in torch.
 
+With images that the run never saw, the discriminator comes along, which is `discriminator`'s.
+
 The proof runs through `dcgan.generator`, the code that will serve the bundle; so do the golden images and the preview.
 """
 
 import datetime
 import hashlib
 import importlib.metadata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,12 +21,13 @@ from pydantic import ValidationError
 from dcgan import bundle, generator, images, latents
 from dcgan.bundle.manifest import ImageSpec, LatentSpec, Manifest, Parity, Tolerance, TrainingSpec
 from dcgan.errors import OutputError, SettingsError
-from dcgan_training import average, checkpoint, known
-from dcgan_training.card import model_card
+from dcgan_training import average, checkpoint, discriminator, known
+from dcgan_training.card import model_card, with_section
 from dcgan_training.config import Settings
+from dcgan_training.data import load
 from dcgan_training.errors import RunError
 from dcgan_training.graph import OPSET, to_onnx
-from dcgan_training.networks import Generator, initialize
+from dcgan_training.networks import Discriminator, Generator, initialize
 
 PARITY_BATCH_SIZES: Final = (1, 2, 7, 64)
 _PARITY_LIMIT: Final = Tolerance(max_levels=1, mean_levels=0.01)  # roundings that fall the other way, and no more
@@ -54,21 +57,33 @@ class Labels:
     note: str = ""
 
 
-def export(directory: Path, output: Path, labels: Labels) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What is exported: the calibrated average and, where there are images to calibrate it on, the discriminator."""
+
+    settings: Settings
+    images_seen: int
+    generator: Generator
+    discriminator: Discriminator | None = None
+    held_out: NDArray[np.uint8] | None = None
+
+
+def export(directory: Path, output: Path, labels: Labels, held_out: Path | None = None) -> Manifest:
     """Writes the bundle of a run's newest checkpoint.
 
     Args:
         directory: of the run.
         output: of the bundle; must not exist.
         labels: what to call it and whom to thank.
+        held_out: images that the run never saw, as `data.load` reads them; None leaves the discriminator out.
 
     Raises:
-        RunError: `directory` is no run, has no checkpoint, or its graph doesn't draw what torch draws.
+        RunError: `directory` is no run, has no checkpoint, or a graph doesn't do what torch does.
+        DataError: `held_out` can't be read, or says nothing of this run.
         OutputError: `output` exists or can't be written.
         SettingsError: the name or the version has characters that none may have.
     """
-    settings, images_seen, source = _load(directory)
-    return _export(settings, images_seen, source, output, labels)
+    return _export(_load(directory, held_out), output, labels)
 
 
 def export_random(settings: Settings, output: Path, labels: Labels) -> Manifest:
@@ -80,40 +95,63 @@ def export_random(settings: Settings, output: Path, labels: Labels) -> Manifest:
     """
     source = Generator(settings.size, settings.channels, settings.width, settings.latent_dim)
     initialize(source, torch.Generator().manual_seed(settings.seed))
-    return _export(settings, 0, average.calibrated(source, settings), output, labels)
+    return _export(_Source(settings, 0, average.calibrated(source, settings)), output, labels)
 
 
-def _export(settings: Settings, images_seen: int, source: Generator, output: Path, labels: Labels) -> Manifest:
+def _export(source: _Source, output: Path, labels: Labels) -> Manifest:
     if output.exists():
         raise OutputError(f"{output} exists; name a directory that doesn't")
-    graph = to_onnx(source)
+    settings = source.settings
+    graph = to_onnx(source.generator)
     try:
-        draft = _manifest(settings, images_seen, graph, labels, output)
+        manifest = _manifest(settings, source.images_seen, graph, labels, output)
     except ValidationError as error:
         raise SettingsError(_first_fault(error)) from error
-    runtime, golden = _runtime(draft, graph, source)
-    manifest = draft.model_copy(update={"parity": _parity(runtime, source, settings)})
+    draft = _draft(manifest, graph, source.generator)
+    runtime = generator.Generator(draft, "cpu")
+    golden = np.ascontiguousarray(runtime.run(draft.golden_latents))
     preview = images.grid(runtime.run(_values(settings, _PREVIEW_COLUMNS**2)), _PREVIEW_COLUMNS)
     files = {
         bundle.GENERATOR: graph,
-        bundle.GOLDEN: golden,
+        bundle.GOLDEN: safetensors.numpy.save({"latents": draft.golden_latents, "images": golden}),
         "preview.png": images.encode(preview, "png"),
-        "MODEL_CARD.md": model_card(manifest, settings, labels.note).encode(),
     }
-    bundle.write(output, manifest, files)
+    judge = _judge(source, runtime, draft)
+    changes: dict[str, object] = {"parity": _parity(runtime, source.generator, settings)}
+    if judge is not None:
+        files[bundle.DISCRIMINATOR] = judge.graph
+        changes["calibration"] = judge.calibration
+    manifest = manifest.model_copy(update=changes)
+    card = model_card(manifest, settings, labels.note)
+    if judge is not None:
+        card = with_section(card, discriminator.SECTION, discriminator.section(judge.calibration))
+    bundle.write(output, manifest, files | {bundle.MODEL_CARD: card.encode()})
     generator.Generator(bundle.load(output), "cpu")  # as a server will, from the disk
     return manifest
 
 
-def _load(directory: Path) -> tuple[Settings, int, Generator]:
-    """Gives a run's settings, the images it has seen, and its calibrated average on the CPU."""
+def _load(directory: Path, held_out: Path | None) -> _Source:
+    """Gives a run's calibrated average on the CPU, and with images to calibrate it on the discriminator."""
     settings = Settings.load(directory / "config.json")
     state, _ = checkpoint.load_newest(directory / "checkpoints")
     if state is None:
         raise RunError(f"{directory} has no checkpoint yet; let it train on")
-    source = Generator(settings.size, settings.channels, settings.width, settings.latent_dim)
-    source.load_state_dict(state["average"])
-    return settings, state["images"], average.calibrated(source, settings)
+    network = Generator(settings.size, settings.channels, settings.width, settings.latent_dim)
+    network.load_state_dict(state["average"])
+    source = _Source(settings, state["images"], average.calibrated(network, settings))
+    if held_out is None:
+        return source
+    data = load(held_out, settings.size)
+    discriminator.check_held_out(data, settings, held_out)
+    adversary = Discriminator(settings.size, settings.channels, settings.width)
+    adversary.load_state_dict(state["discriminator"])
+    return replace(source, discriminator=adversary, held_out=data.images)
+
+
+def _judge(source: _Source, runtime: generator.Generator, draft: bundle.Bundle) -> discriminator.Judge | None:
+    if source.discriminator is None or source.held_out is None:
+        return None
+    return discriminator.judge(source.discriminator, source.settings, source.held_out, runtime.run, draft)
 
 
 def _manifest(settings: Settings, images_seen: int, graph: bytes, labels: Labels, output: Path) -> Manifest:
@@ -141,15 +179,13 @@ def _manifest(settings: Settings, images_seen: int, graph: bytes, labels: Labels
     )
 
 
-def _runtime(manifest: Manifest, graph: bytes, source: Generator) -> tuple[generator.Generator, bytes]:
-    """Opens the graph as a server does, and makes the golden file of what it draws.
+def _draft(manifest: Manifest, graph: bytes, source: Generator) -> bundle.Bundle:
+    """Makes a bundle in memory whose golden images are torch's.
 
-    The service refuses a bundle whose golden images don't come out; the first ones are torch's.
+    The service refuses a bundle whose golden images don't come out, so that opening this one compares the two.
     """
     values = latents.draw(0, np.arange(_GOLDEN_COUNT, dtype=np.uint64), manifest.latent.dim, manifest.latent.prior)
-    draft = bundle.Bundle(Path("the export"), manifest, "", graph, values, average.draw(source, values), {})
-    runtime = generator.Generator(draft, "cpu")
-    return runtime, safetensors.numpy.save({"latents": values, "images": np.ascontiguousarray(runtime.run(values))})
+    return bundle.Bundle(Path("the export"), manifest, "", graph, values, average.draw(source, values), {})
 
 
 def _parity(runtime: generator.Generator, source: Generator, settings: Settings) -> list[Parity]:

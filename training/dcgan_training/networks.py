@@ -20,7 +20,7 @@ from torch import nn
 from dcgan_training.config import SIZES
 
 _WEIGHT_DEVIATION: Final = 0.02
-_LEAK: Final = 0.2
+LEAK: Final = 0.2  # slope of the discriminator's LeakyReLU below zero
 
 
 def levels(size: int) -> tuple[int, int]:
@@ -76,20 +76,20 @@ class Discriminator(nn.Module):
 
     def __init__(self, size: int, channels: int, width: int) -> None:
         super().__init__()
-        base, doublings = levels(size)
+        self.base, doublings = levels(size)
         wide = [width << k for k in range(doublings)]
         self.from_image = nn.Conv2d(channels, width, 4, stride=2, padding=1)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(above, below, 4, stride=2, padding=1, bias=False) for above, below in pairwise(wide)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(maps) for maps in wide[1:])
-        self.judge = nn.Linear(base * base * wide[-1], 1)
+        self.judge = nn.Linear(self.base * self.base * wide[-1], 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Judges images in [-1, 1], shape (n, channels, size, size); gives logits of shape (n,)."""
-        maps = nn.functional.leaky_relu_(self.from_image(images), _LEAK)
+        maps = nn.functional.leaky_relu_(self.from_image(images), LEAK)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            maps = nn.functional.leaky_relu_(norm(convolution(maps)), _LEAK)
+            maps = nn.functional.leaky_relu_(norm(convolution(maps)), LEAK)
         logits: torch.Tensor = self.judge(maps.permute(0, 2, 3, 1).flatten(1))
         return logits.squeeze(1)
 

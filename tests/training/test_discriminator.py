@@ -1,0 +1,189 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from runs import SUBSET, settings, trained
+
+from dcgan import bundle
+from dcgan.generator import parts_of
+from dcgan_training.calibration import auc, calibration, to_signed, with_statistics
+from dcgan_training.cli import main
+from dcgan_training.data import Dataset, load
+from dcgan_training.discriminator import check_held_out, section
+from dcgan_training.discriminator_graph import to_onnx
+from dcgan_training.errors import DataError
+from dcgan_training.networks import Discriminator, initialize
+
+RANDOM = np.random.default_rng(0)
+
+
+def pixels(count: int, size: int, channels: int) -> np.ndarray:
+    """Random images, uint8."""
+    return RANDOM.integers(0, 256, (count, size, size, channels), dtype=np.uint8)
+
+
+def discriminator(size: int, channels: int) -> Discriminator:
+    """A discriminator with weights large enough for logits of about 1, and statistics that aren't the initial ones."""
+    network = Discriminator(size, channels, width=4)
+    initialize(network, torch.Generator().manual_seed(size + channels))
+    with torch.no_grad():
+        network.judge.weight *= 20
+    return with_statistics(network, pixels(64, size, channels), pixels(64, size, channels) // 2, 32)
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 120 images that no run saw: those of the subset, mirrored."""
+    folder = tmp_path_factory.mktemp("held-out")
+    for number, image in enumerate(load(SUBSET).images[:120]):
+        Image.fromarray(np.ascontiguousarray(image[:, ::-1, 0])).save(folder / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run."""
+    return trained(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path, held_out: Path) -> Path:
+    """Its bundle with a discriminator, as the command makes it."""
+    output = run.parent / "tiny"
+    assert main(["export", str(run), "--output", str(output), "--held-out", str(held_out)]) == 0
+    return output
+
+
+@pytest.mark.parametrize(("size", "channels"), [(8, 1), (14, 3), (28, 1), (32, 3)])
+def test_the_graph_judges_as_torch_does(size: int, channels: int) -> None:
+    """At every depth, grey and colour, any number of rows."""
+    network = discriminator(size, channels)
+    session = onnxruntime.InferenceSession(to_onnx(network), providers=["CPUExecutionProvider"])
+    for count in (1, 2, 7, 64):
+        images = pixels(count, size, channels)
+        (logits,) = session.run(["logits"], {"images": images})
+        with torch.no_grad():
+            expected = network(to_signed(images)).numpy()
+        assert (logits.dtype, logits.shape) == (np.float32, (count,))
+        assert np.abs(logits - expected).max() <= 1e-4 * max(1.0, float(np.abs(expected).max()))
+    assert expected.std() > 0.01
+
+
+def test_an_image_is_judged_alike_in_any_company() -> None:
+    """The statistics of batch norm are fixed: neighbours in a batch don't count."""
+    network = discriminator(14, 1)
+    session = onnxruntime.InferenceSession(to_onnx(network), providers=["CPUExecutionProvider"])
+    images = pixels(7, 14, 1)
+    (together,) = session.run(["logits"], {"images": images})
+    apart = [session.run(["logits"], {"images": images[at : at + 1]})[0][0] for at in range(7)]
+    assert np.allclose(together, apart, atol=1e-6)
+
+
+def test_auc_counts_pairs_and_halves_ties() -> None:
+    """As counting all pairs does."""
+    real, generated = RANDOM.integers(0, 9, 50).astype(float), RANDOM.integers(-2, 7, 70).astype(float)
+    above = (real[:, None] > generated).mean() + (real[:, None] == generated).mean() / 2
+    assert auc(real, generated) == pytest.approx(above)
+    assert auc(np.zeros(5), np.zeros(7)) == 0.5
+
+
+def test_probabilities_are_calibrated() -> None:
+    """Two normal distributions of logits with means +-1 and deviation 1 have the log odds 2 * logit."""
+    spec = calibration(RANDOM.normal(1, 1, 20_000), RANDOM.normal(-1, 1, 20_000))
+    assert (spec.slope, spec.offset) == (pytest.approx(2, abs=0.1), pytest.approx(0, abs=0.05))
+    assert spec.auc == pytest.approx(0.921, abs=0.005)
+    assert spec.real_quantiles == sorted(spec.real_quantiles)
+    assert spec.real_quantiles[50] == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("shift", [0.0, -3.0, 50.0])
+def test_a_calibration_can_always_be_written(shift: float) -> None:
+    """Where logits say nothing, where they say the contrary, and where the kinds don't overlap at all."""
+    generated = RANDOM.normal(0, 1, 200)
+    spec = calibration(generated + shift, generated)
+    assert 0 < spec.slope < 100
+    assert np.isfinite(spec.offset)
+    constant = calibration(np.ones(100), np.ones(100))
+    assert constant.slope * 1.0 + constant.offset == pytest.approx(0, abs=1e-3)
+
+
+def test_a_bundle_has_a_discriminator_with_its_calibration(exported: Path) -> None:
+    """Half of the held-out images and as many generated ones, judged by the code that serves."""
+    made = bundle.load(exported)
+    spec = made.manifest.calibration
+    assert spec is not None
+    assert (spec.real_count, spec.generated_count) == (60, 60)
+    (logits,) = parts_of(made, "cpu")["discriminator"].run(made.golden_images)
+    assert np.isfinite(logits).all()
+
+
+def test_the_quantiles_are_those_of_held_out_images(exported: Path, held_out: Path) -> None:
+    """The second of every two; the first ones went into the statistics."""
+    made = bundle.load(exported)
+    assert made.manifest.calibration is not None
+    images = np.ascontiguousarray(load(held_out).images[1::2])
+    (logits,) = parts_of(made, "cpu")["discriminator"].run(images)
+    low, high = made.manifest.calibration.real_quantiles[0], made.manifest.calibration.real_quantiles[-1]
+    assert (low, high) == (pytest.approx(logits.min(), abs=1e-5), pytest.approx(logits.max(), abs=1e-5))
+
+
+def test_the_card_says_what_a_score_is_not(exported: Path) -> None:
+    """With the chance that a real image scores above a generated one."""
+    card = (exported / "MODEL_CARD.md").read_text()
+    spec = bundle.load(exported).manifest.calibration
+    assert spec is not None
+    assert f"## Score\n\n{section(spec)}\n\n## Licence" in card
+    assert "no likelihood" in card
+
+
+def test_the_same_export_gives_the_same_discriminator(
+    tmp_path: Path, run: Path, exported: Path, held_out: Path
+) -> None:
+    """Graph and calibration, byte for byte."""
+    assert main(["export", str(run), "--output", str(tmp_path / "b"), "--held-out", str(held_out)]) == 0
+    for part in ("discriminator.onnx", "generator.onnx"):
+        assert (tmp_path / "b" / part).read_bytes() == (exported / part).read_bytes()
+    one, other = (json.loads((path / "manifest.json").read_text()) for path in (tmp_path / "b", exported))
+    assert one["calibration"] == other["calibration"]
+
+
+def test_without_held_out_images_there_is_no_discriminator(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the command says so in one line."""
+    assert main(["export", str(run), "--output", str(tmp_path / "b")]) == 0
+    assert "without --held-out no discriminator is exported" in capsys.readouterr().err
+    made = bundle.load(tmp_path / "b")
+    assert (made.discriminator, made.manifest.calibration) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "why"),
+    [
+        ((200, 32, 32, 1), "its images are 32x32 grey, but those of the run are 28x28 grey"),
+        ((200, 28, 28, 3), "its images are 28x28 RGB, but those of the run are 28x28 grey"),
+        ((99, 28, 28, 1), "holds 99 images; calibration needs 100 or more"),
+    ],
+)
+def test_held_out_images_of_another_kind_are_refused(shape: tuple[int, ...], why: str) -> None:
+    """Another size, other channels, too few."""
+    with pytest.raises(DataError, match=why):
+        check_held_out(Dataset(np.zeros(shape, np.uint8), "1" * 64), settings(), "x")
+
+
+def test_the_run_s_own_images_are_refused(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are known to the discriminator; nothing is written."""
+    assert main(["export", str(run), "--output", str(tmp_path / "b"), "--held-out", str(SUBSET)]) == 1
+    assert "is what the run was trained on" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def test_untrained_weights_have_no_discriminator(tmp_path: Path, held_out: Path) -> None:
+    """--random with --held-out is a wrong command line."""
+    with pytest.raises(SystemExit) as usage:
+        main(["export", "--random", "--output", str(tmp_path / "b"), "--held-out", str(held_out)])
+    assert usage.value.code == 2

@@ -1,0 +1,128 @@
+"""The part of a bundle that scores images: the discriminator's graph, its calibration, and what the card says of it.
+
+Held-out images are split in two by turns: one half for the statistics of batch norm, the other to calibrate on. The
+generated images beside them come from the generator that the bundle serves.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+
+from dcgan import bundle, latents
+from dcgan.bundle.manifest import CalibrationSpec
+from dcgan.generator import Part
+from dcgan_training.calibration import Logits, Pixels, calibration, to_signed, with_statistics
+from dcgan_training.config import Settings
+from dcgan_training.data import Dataset
+from dcgan_training.discriminator_graph import to_onnx
+from dcgan_training.errors import DataError, RunError
+from dcgan_training.networks import Discriminator
+
+SECTION: Final = "Score"
+PARITY_BATCH_SIZES: Final = (1, 2, 7, 64)
+_PARITY_LIMIT: Final = 1e-3  # of a logit; the two sum in another order
+_LEAST_HELD_OUT: Final = 100  # images; fewer can't say where a percentile lies
+_PART: Final = 100  # images drawn or judged at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A discriminator that is ready for a bundle: the bytes of its graph, and what its logits mean."""
+
+    graph: bytes
+    calibration: CalibrationSpec
+
+
+def check_held_out(held_out: Dataset, settings: Settings, path: object) -> None:
+    """Refuses images that say nothing of a run.
+
+    Raises:
+        DataError: they have another size or other channels than the run's, are the run's own, or are too few.
+    """
+    found, wanted = (held_out.size, held_out.channels), (settings.size, settings.channels)
+    if found != wanted:
+        raise DataError(path, f"its images are {_shape(*found)}, but those of the run are {_shape(*wanted)}")
+    if held_out.digest == settings.data_digest:
+        raise DataError(path, "is what the run was trained on; name images that it never saw")
+    if len(held_out) < _LEAST_HELD_OUT:
+        raise DataError(path, f"holds {len(held_out)} images; calibration needs {_LEAST_HELD_OUT} or more")
+
+
+def judge(
+    discriminator: Discriminator,
+    settings: Settings,
+    held_out: Pixels,
+    draw: Callable[[latents.Floats32], Pixels],
+    draft: bundle.Bundle,
+) -> Judge:
+    """Makes the discriminator of a run ready for its bundle.
+
+    Args:
+        discriminator: as the newest checkpoint has it, on the CPU.
+        settings: of the run.
+        held_out: uint8 of shape (n, size, size, channels), of `check_held_out`.
+        draw: makes images of latents, as the bundle's generator does.
+        draft: the bundle so far; its golden images are judged once to see that the graph runs.
+
+    Raises:
+        RunError: onnxruntime doesn't judge as torch does.
+    """
+    for_statistics, for_calibration = held_out[::2], held_out[1::2]
+    generated = _generated(settings, len(held_out), draw)
+    source = with_statistics(discriminator, for_statistics, generated[: len(for_statistics)], settings.batch_size)
+    graph = to_onnx(source)
+    part = Part(draft, graph, bundle.DISCRIMINATOR, "cpu")
+    _check_parity(part, source, held_out)
+    fresh = generated[len(for_statistics) :]
+    return Judge(graph, calibration(_logits(part, for_calibration), _logits(part, fresh)))
+
+
+def section(spec: CalibrationSpec) -> str:
+    """Writes what a score is and is not, and how far it can be trusted, as Markdown."""
+    return f"""The discriminator gives an image a logit, higher for what is more like the real images. From it come \
+the probability that the image is a real one, where real and generated ones are equally frequent, and its percentile \
+among held-out real images.
+
+| measured on images that the training never saw | |
+| --- | --- |
+| chance that a real image scores above a generated one (AUC) | {spec.auc:.4f}; 0.5 is guessing |
+| real images | {spec.real_count:,} |
+| generated images | {spec.generated_count:,} |
+| probability | sigmoid({spec.slope:.4g} * logit {spec.offset:+.4g}) |
+
+A score says how this discriminator, trained against this generator, tells the two apart, and nothing more. Where \
+training reached its equilibrium it would be 0.5 for every image. It is no likelihood. It means something only among \
+images of the model's own kind: another kind of image, or noise, may score above all of them. Between images of one \
+model it orders; between two models it compares nothing."""
+
+
+def _generated(settings: Settings, count: int, draw: Callable[[latents.Floats32], Pixels]) -> Pixels:
+    """Draws images of the run's seed; its training took its latents from another stream."""
+    names = np.arange(count, dtype=np.uint64)
+    values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior)
+    return np.concatenate([draw(values[first : first + _PART]) for first in range(0, count, _PART)])
+
+
+def _logits(part: Part, pixels: Pixels) -> Logits:
+    """Judges images as a server will: float64 (n,)."""
+    rows = [part.run(np.ascontiguousarray(pixels[first : first + _PART]))[0] for first in range(0, len(pixels), _PART)]
+    return np.concatenate(rows).astype(np.float64)
+
+
+@torch.no_grad()
+def _check_parity(part: Part, source: Discriminator, pixels: Pixels) -> None:
+    for size in PARITY_BATCH_SIZES:
+        images = pixels[:size]
+        apart = float(np.abs(part.run(images)[0] - source(to_signed(images)).numpy()).max())
+        if not apart <= _PARITY_LIMIT:  # also refuses NaN
+            raise RunError(
+                f"the exported discriminator doesn't judge as torch does: at batch size {size} its logits are off by "
+                f"{apart:.3g} at most, where {_PARITY_LIMIT:g} are allowed"
+            )
+
+
+def _shape(size: int, channels: int) -> str:
+    return f"{size}x{size} {'grey' if channels == 1 else 'RGB'}"
