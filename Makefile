@@ -4,7 +4,7 @@
 PYTHON ?= python3
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-system bench bench-peers bench-scenarios soak proto constraints clean
+.PHONY: demo test test-system fuzz bench bench-peers bench-scenarios soak proto constraints clean
 
 demo: .venv/demo/ready  ## Starts a server on the bundled model, asks it for pictures, and says where they are.
 	.venv/demo/bin/python deploy/demo.py demo
@@ -31,6 +31,9 @@ bench-scenarios: .venv/bench/ready build/bench/random-64  ## Measures latency, r
 
 soak: .venv/bench/ready  ## Asks 200,000 times, cancels, kills clients, and compares every image and the memory.
 	.venv/bench/bin/python tests/benchmarks/soak.py
+
+fuzz: .venv/test/ready  ## Sends 100,000 random and hostile requests to a server.
+	.venv/test/bin/python tests/faults/hostile.py
 
 proto: .venv/test/ready  ## Generates the stubs after a change of the proto.
 	.venv/test/bin/python proto/generate.py service
