@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -47,9 +48,27 @@ class Device:
         await asyncio.to_thread(self.started.acquire)
 
 
+class Graph:
+    """A graph beside the generator, on the same device: doubles what it is given, and records its batches there."""
+
+    def __init__(self, device: Device) -> None:
+        self.largest_batch, self.rows_per_s = device.largest_batch, device.rows_per_s
+        self._device = device
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Runs a batch, of which the device's record shows minus the number of rows."""
+        self._device.batches.append(-len(inputs[0]))
+        self._device.started.release()
+        self._device.go.acquire()
+        return tuple(2 * array for array in inputs)
+
+
 @asynccontextmanager
 async def batching(
-    device: Device, max_queued_rows: int = 1000, on_death: Callable[[BaseException], None] = lambda _: None
+    device: Device,
+    max_queued_rows: int = 1000,
+    on_death: Callable[[BaseException], None] = lambda _: None,
+    graphs: Mapping[str, "Graph"] = MappingProxyType({}),
 ) -> AsyncIterator[Batcher]:
     """Runs a batcher over a device, which is let go at the end."""
     async with Batcher(
@@ -60,6 +79,7 @@ async def batching(
         max_queued_rows=max_queued_rows,
         metrics=Metrics(CollectorRegistry()),
         on_death=on_death,
+        graphs=graphs,
     ) as batcher:
         try:
             yield batcher
