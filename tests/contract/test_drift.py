@@ -5,15 +5,27 @@ import re
 import runpy
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import grpc
+import numpy as np
 import pytest
+import safetensors.numpy
+from google.protobuf import json_format
 
 import dcgan
+from bundles import write_bundle
+from conftest import serving_in_thread
+from dcgan import bundle as bundles
 from dcgan import config
+from dcgan.bundle.manifest import DirectionSpec
 from dcgan.v1 import dcgan_pb2 as pb
+from dcgan.v1 import dcgan_pb2_grpc
 
 ROOT = Path(__file__).parents[2]
+VECTORS = ROOT / "proto/vectors"
 README = (ROOT / "README.md").read_text()
+MOST_ULP = 2  # between languages, for all but untruncated seeds
 
 
 def test_the_stubs_are_those_of_the_proto(tmp_path):
@@ -24,10 +36,73 @@ def test_the_stubs_are_those_of_the_proto(tmp_path):
         assert (tmp_path / "dcgan/v1" / name).read_bytes() == (ROOT / "service/dcgan/v1" / name).read_bytes(), name
 
 
-def test_the_vectors_are_those_of_the_code():
-    """If this fails, seeds have changed their meaning: nothing may do that."""
-    made = runpy.run_path(str(ROOT / "proto/vectors/generate.py"))
-    assert json.loads((ROOT / "proto/vectors/seeds.json").read_text()) == made["seeds"]()
+def vectors(name: str) -> dict[str, Any]:
+    """Reads a file of conformance vectors."""
+    return json.loads((VECTORS / name).read_text())
+
+
+def assert_near(found: Any, expected: Any) -> None:
+    """Compares float32 values, which may be off by roundings."""
+    np.testing.assert_array_max_ulp(np.float32(found), np.float32(expected), MOST_ULP)
+
+
+@pytest.fixture(scope="module", params=["normal", "uniform"])
+def vector_server(request, tmp_path_factory):
+    """A server whose model has the prior, the dimension and the directions of the vectors; and the prior."""
+    given = vectors("expressions.json")
+    folder = tmp_path_factory.mktemp("vectors")
+    plain = write_bundle(folder / "plain", dim=given["dim"], prior=request.param)
+    directions = {name: np.float32(vector) for name, vector in given["directions"].items()}
+    specs = {name: DirectionSpec(min_strength=-3, max_strength=3) for name in directions}
+    files = {bundles.DIRECTIONS: safetensors.numpy.save(directions)}
+    bundles.extend(plain, folder / "full", {"directions": specs}, files)
+    with serving_in_thread(folder / "full") as running, grpc.insecure_channel(running.target) as channel:
+        yield dcgan_pb2_grpc.GeneratorServiceStub(channel), request.param
+
+
+@pytest.mark.parametrize("name", ["seeds.json", "expressions.json", "paths.json"])
+def test_the_vectors_are_those_of_the_code(name):
+    """If this fails, latents have changed their meaning: nothing may do that."""
+    made = runpy.run_path(str(VECTORS / "generate.py"))["FILES"][name]()
+    written = vectors(name)
+    if name != "seeds.json":
+        for one, other in zip(made["cases"], written["cases"], strict=True):
+            assert_near(one.pop("float32"), other.pop("float32"))
+    assert written == made
+
+
+def test_a_server_evaluates_expressions_as_the_vectors_say(vector_server):
+    """Every message in one request, its latents within 2 ulp."""
+    stub, prior = vector_server
+    cases = [case for case in vectors("expressions.json")["cases"] if case["prior"] == prior]
+    messages = [json_format.ParseDict(case["expression"], pb.Expression()) for case in cases]
+    request = pb.SampleRequest(
+        expressions=pb.ExpressionList(expressions=messages), format=pb.FORMAT_RAW, include_latents=True
+    )
+    answer = stub.Sample(request, timeout=30)
+    latents = np.frombuffer(answer.latents.values, "<f4").reshape(len(cases), answer.latents.dim)
+    for case, latent in zip(cases, latents, strict=True):
+        assert_near(latent, case["float32"])
+
+
+def test_a_server_walks_paths_as_the_vectors_say(vector_server):
+    """Every frame within 2 ulp."""
+    stub, _ = vector_server
+    for case in vectors("paths.json")["cases"]:
+        nodes = [pb.Node(values=pb.ValuesNode(values=point)) for point in case["points"]]
+        raw = pb.NORMALIZATION_RAW  # a uniform prior would clip the points
+        request = pb.InterpolateRequest(
+            points=[pb.Expression(nodes=[node], normalization=raw) for node in nodes],
+            frame_count=case["frameCount"],
+            curve=case["curve"],
+            closed=case["closed"],
+            easing=case["easing"],
+            format=pb.FORMAT_RAW,
+            include_latents=True,
+        )
+        chunks = stub.Interpolate(request, timeout=30)
+        frames = np.concatenate([np.frombuffer(chunk.latents.values, "<f4") for chunk in chunks])
+        assert_near(frames.reshape(case["frameCount"], -1), case["float32"])
 
 
 def test_every_field_of_the_api_has_a_comment():
