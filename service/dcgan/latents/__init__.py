@@ -1,11 +1,12 @@
 """Latents as values: drawn from seeds, combined by an algebra, joined by paths. Pure functions of arrays.
 
-`seeds` draws them, `algebra` evaluates expressions over them, `paths` walks between them, `text` reads the
-expressions that people type, `refine` moves latents down a gradient. Directions and gradients are handed in by
-whoever owns the bundle.
+`seeds` draws them, `expressions` builds formulas over them, `algebra` evaluates these, `text` reads and `writing`
+prints them, `paths` walks between latents, `refine` moves them down a gradient. Directions and gradients are handed in
+by whoever owns the bundle.
 """
 
-from dcgan.latents.algebra import (
+from dcgan.latents.algebra import default_curve, evaluate
+from dcgan.latents.expressions import (
     MAX_SEED,
     NO_TRUNCATION,
     Direction,
@@ -17,9 +18,7 @@ from dcgan.latents.algebra import (
     Seed,
     Sum,
     Values,
-    default_curve,
     direction,
-    evaluate,
     image,
     mean,
     mix,
@@ -41,6 +40,7 @@ from dcgan.latents.seeds import (
     neighbour_noise,
 )
 from dcgan.latents.text import Term, parse, terms
+from dcgan.latents.writing import written
 
 __all__ = [
     "LATENT_STREAM",
@@ -80,4 +80,5 @@ __all__ = [
     "terms",
     "total",
     "values",
+    "written",
 ]

@@ -7,28 +7,41 @@ of `*` can't be numbers. Every refusal quotes the part that is wrong and says wh
     7, seed(7), seed(7, 3)              the latent of seed 7, at index 0 or 3
     seed(7, truncation=0.7)             the same, cut at 0.7
     direction(sneaker)                  a direction of the bundle; names that are no single word in quotes
+    values(0.1, -2.0, ...)              a latent by its values
+    image(face.png)                     the latent of an image file; "my face.png" in quotes, or a data: URI in base64
+    image(face.png, refine_steps=50)    the same, refined
     mean(a, b, ...)                     the mean of expressions
     mix(a, b, 0.25)                     a quarter of the way from a to b; also with curve=linear or spherical
     a + b, a - b, -a, 2*a, a/2, (a)     sums and weights
+    raw(a)                              around the whole: sums are left as they are, not normalised to the prior
 """
 
 import ast
+import base64
+import binascii
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from dcgan.errors import ExpressionError
-from dcgan.latents import algebra
-from dcgan.latents.algebra import Expression
+from dcgan.latents import expressions
+from dcgan.latents.expressions import Expression
 from dcgan.latents.paths import Curve
 
 MAX_LENGTH: Final = 10_000  # characters
-MAX_DEPTH: Final = 50  # calls, signs and parentheses inside each other
+MAX_DEPTH: Final = 50  # calls and parentheses inside each other
 MAX_WEIGHT: Final = 1e6  # as on the wire
+DATA_URI: Final = "data:image;base64,"  # how an image's bytes begin that are written out
+BARE_PATH: Final = re.compile(r"[\w.\-/~]+")  # what a file may be called without quotes
 _FORMS: Final = (
-    "seeds (7, seed(7, 3)), direction(name), mean(a, b), mix(a, b, 0.25), joined by + and -, weights as in 2*a"
+    "seeds (7, seed(7, 3)), direction(name), image(file), mean(a, b), mix(a, b, 0.25), joined by + and -, "
+    "weights as in 2*a"
 )
+_STRING: Final = r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'"""
+_SPACE: Final = re.compile(rf"({_STRING})|\s+")
+_IMAGE: Final = re.compile(rf"({_STRING})|(?<![\w.])(image\(\s*)({BARE_PATH.pattern})(?=\s*[,)])")
 _CURVES: Final[Mapping[str, Curve]] = {"linear": "linear", "spherical": "spherical"}
 
 
@@ -65,15 +78,20 @@ class _Reader:
     """Walks the syntax tree of one text; keeps the text to quote from."""
 
     def __init__(self, text: str) -> None:
-        self._text = " ".join(text.split())
+        self._text = _SPACE.sub(lambda found: found[1] or " ", text).strip()
         if len(self._text) > MAX_LENGTH:
             raise ExpressionError(f"the expression has {len(self._text):,} characters; allowed: {MAX_LENGTH:,}")
         if not self._text:
             raise ExpressionError(f"the expression is empty; allowed: {_FORMS}")
+        # a file such as 1.png or a-b.png is no word of Python's, so it gets its quotes here
+        self._text = _IMAGE.sub(lambda found: found[1] or f'{found[2]}"{found[3]}"', self._text)
         self._root = _syntax_tree(self._text)
 
     def expression(self) -> Expression:
-        return self._sum(self._root, 0)
+        root = self._root
+        if isinstance(root, ast.Call) and _name(root.func) == "raw":
+            return self._sum(self._arguments(root, ("expression",), required=1)["expression"], 0).raw()
+        return self._sum(root, 0)
 
     def terms(self) -> list[Term]:
         return [self._term(node, weight) for weight, node in self._weighted(self._root, 1.0, 0)]
@@ -87,12 +105,41 @@ class _Reader:
         return Term(tuple(exemplars), weight, label)
 
     def _sum(self, node: ast.expr, depth: int) -> Expression:
-        weighted = [(weight, self._operand(part, depth + 1)) for weight, part in self._weighted(node, 1.0, depth)]
-        parts = [operand if weight == 1.0 else weight * operand for weight, operand in weighted]
-        return parts[0] if len(parts) == 1 else algebra.total(*parts)
+        """Reads a sum; what stands in parentheses stays a sum of its own, so that it is added up as it was written."""
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+        signed: list[tuple[float, ast.expr]] = []
+        while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+            signed.append((1.0 if isinstance(node.op, ast.Add) else -1.0, node.right))
+            node = node.left  # long sums nest to the left, which needs no recursion
+        terms = [self._product(part, sign, depth) for sign, part in [(1.0, node), *reversed(signed)]]
+        ((first, weight), *others) = terms
+        if weight is None and not others:
+            return first
+        return expressions.weighted([(operand, 1.0 if factor is None else factor) for operand, factor in terms])
+
+    def _product(self, node: ast.expr, sign: float, depth: int) -> tuple[Expression, float | None]:
+        """Reads a term and its weight, None for one that has neither sign nor factor."""
+        weight = None if sign == 1.0 else sign
+        while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+            if isinstance(node.op, ast.USub):
+                weight = -1.0 if weight is None else -weight
+            node = node.operand
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
+            factor, node = self._factor(node)
+            weight = factor if weight is None else weight * factor
+        if weight is not None:
+            self._check_weight(weight, node)
+        if isinstance(node, ast.BinOp | ast.UnaryOp):
+            return self._sum(node, depth + 1), weight
+        return self._operand(node, depth), weight
+
+    def _check_weight(self, weight: float, node: ast.expr) -> None:
+        if not abs(weight) <= MAX_WEIGHT:
+            raise self._wrong(node, f"its weight is {weight:g}; allowed: -{MAX_WEIGHT:,.0f} to {MAX_WEIGHT:,.0f}")
 
     def _weighted(self, node: ast.expr, weight: float, depth: int) -> Iterator[tuple[float, ast.expr]]:
-        """Splits a sum into weights and operands; long sums nest to the left, which is walked without recursion."""
+        """Splits a sum into weights and operands, through parentheses, for `terms`."""
         right: list[tuple[float, ast.expr]] = []
         while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
             right.append((weight if isinstance(node.op, ast.Add) else -weight, node.right))
@@ -103,7 +150,7 @@ class _Reader:
     def _scaled(self, node: ast.expr, weight: float, depth: int) -> Iterator[tuple[float, ast.expr]]:
         """Takes factors and signs off a term."""
         if depth > MAX_DEPTH:
-            raise ExpressionError(f"the expression is nested too deeply; allowed: {MAX_DEPTH} levels")
+            raise _too_deep()
         match node:
             case ast.UnaryOp(ast.USub(), operand):
                 yield from self._weighted(operand, -weight, depth)
@@ -114,10 +161,9 @@ class _Reader:
                 yield from self._weighted(operand, weight * factor, depth)
             case ast.BinOp(_, ast.Add() | ast.Sub(), _):
                 yield from self._weighted(node, weight, depth)
-            case _ if abs(weight) <= MAX_WEIGHT:
-                yield weight, node
             case _:
-                raise self._wrong(node, f"its weight is {weight:g}; allowed: -{MAX_WEIGHT:,.0f} to {MAX_WEIGHT:,.0f}")
+                self._check_weight(weight, node)
+                yield weight, node
 
     def _factor(self, node: ast.BinOp) -> tuple[float, ast.expr]:
         left, right = _number(node.left), _number(node.right)
@@ -136,26 +182,26 @@ class _Reader:
         raise self._wrong(node, "one side of * must be a number; latents can't be multiplied with each other")
 
     def _operand(self, node: ast.expr, depth: int) -> Expression:
-        if depth > MAX_DEPTH:
-            raise ExpressionError(f"the expression is nested too deeply; allowed: {MAX_DEPTH} levels")
         match node:
             case ast.Constant(int(value)) if not isinstance(value, bool):
-                return algebra.seed(value)
+                return expressions.seed(value)
             case ast.Constant(float()):
                 raise self._wrong(node, "a number on its own is a seed, which is whole; a weight stands before *")
             case ast.Call(ast.Name(name)) if name in self._functions:
                 return self._functions[name](self, node, depth + 1)
+            case ast.Call(ast.Name("raw")):
+                raise self._wrong(node, "raw stands around a whole expression and nowhere else, least in arithmetic")
             case ast.Name(name):
                 raise self._wrong(node, f"there is no such name; is direction({name}) meant?")
             case ast.Call():
-                raise self._wrong(node.func, "there is no such function; allowed: seed, direction, mean, mix")
+                raise self._wrong(node.func, f"there is no such function; allowed: {', '.join(self._functions)}")
             case _:
                 raise self._wrong(node, f"this is no latent; allowed: {_FORMS}")
 
     def _seed(self, call: ast.Call, _depth: int) -> Expression:
         given = self._arguments(call, ("seed", "index", "truncation"), required=1)
         truncation = given.get("truncation")
-        return algebra.seed(
+        return expressions.seed(
             self._whole(given["seed"]),
             self._whole(given["index"]) if "index" in given else 0,
             truncation=None if truncation is None else self._real(truncation),
@@ -166,10 +212,34 @@ class _Reader:
         name = _name(node)
         if not name:
             raise self._wrong(node, 'a direction is a name; quote one that is no single word: direction("ankle boot")')
-        return algebra.direction(name)
+        return expressions.direction(name)
+
+    def _values(self, call: ast.Call, _depth: int) -> Expression:
+        if call.keywords or not call.args:
+            raise self._wrong(call, "values takes the numbers of one latent")
+        return expressions.values([self._real(argument) for argument in call.args])
+
+    def _image(self, call: ast.Call, _depth: int) -> Expression:
+        given = self._arguments(call, ("file", "refine_steps"), required=1)
+        steps = self._whole(given["refine_steps"]) if "refine_steps" in given else 0
+        file = _name(given["file"])
+        if not file:
+            raise self._wrong(given["file"], "an image is a file's path; quote one with spaces in it")
+        return expressions.image(
+            self._bytes(file, given["file"]) if file.startswith("data:") else file, refine_steps=steps
+        )
+
+    def _bytes(self, uri: str, node: ast.expr) -> bytes:
+        kind, separator, data = uri.partition(";base64,")
+        try:
+            if not separator or "," in kind:
+                raise binascii.Error
+            return base64.b64decode(data, validate=True)
+        except ValueError:
+            raise self._wrong(node, f"the bytes of an image are written as {DATA_URI}...") from None
 
     def _mean(self, call: ast.Call, depth: int) -> Expression:
-        return algebra.mean(*self._means(call, depth))
+        return expressions.mean(*self._means(call, depth))
 
     def _means(self, call: ast.Call, depth: int) -> list[Expression]:
         if call.keywords or not call.args:
@@ -184,13 +254,15 @@ class _Reader:
             if curve is None:
                 raise self._wrong(given["curve"], "a curve is linear or spherical")
         start, end = self._sum(given["start"], depth), self._sum(given["end"], depth)
-        return algebra.mix(start, end, self._real(given["t"]), curve=curve)
+        return expressions.mix(start, end, self._real(given["t"]), curve=curve)
 
     _functions: Final[Mapping[str, Callable[["_Reader", ast.Call, int], Expression]]] = {
         "seed": _seed,
         "direction": _direction,
         "mean": _mean,
         "mix": _mix,
+        "values": _values,
+        "image": _image,
     }
 
     def _arguments(self, call: ast.Call, names: tuple[str, ...], required: int) -> dict[str, ast.expr]:
@@ -222,6 +294,10 @@ class _Reader:
     def _quoted(self, node: ast.expr, length: int = 60) -> str:
         part = ast.get_source_segment(self._text, node) or self._text
         return part if len(part) <= length else f"{part[: length - 3]}..."
+
+
+def _too_deep() -> ExpressionError:
+    return ExpressionError(f"the expression is nested too deeply; allowed: {MAX_DEPTH} levels")
 
 
 def _syntax_tree(text: str) -> ast.expr:
