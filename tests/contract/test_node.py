@@ -30,10 +30,11 @@ def client() -> Path:
 
 def test_a_client_in_javascript_draws_the_same_pictures(client, server):
     """From the proto as it is, without a line of ours: same latents, same bytes, sums and paths within 2 ulp."""
+    given = {"DCGAN_PROTO": str(ROOT / "proto"), "DCGAN_TARGET": server.target, "no_grpc_proxy": "127.0.0.1"}
     ended = subprocess.run(
         ["node", "--test", "--test-reporter=spec", "conformance.test.js"],
         cwd=client,
-        env=os.environ | {"DCGAN_PROTO": str(ROOT / "proto"), "DCGAN_TARGET": server.target, "no_grpc_proxy": "127.0.0.1"},
+        env=os.environ | given,
         capture_output=True,
         text=True,
         timeout=120,

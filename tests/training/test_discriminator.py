@@ -6,7 +6,6 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from runs import SUBSET, settings, trained
 
 from dcgan import bundle
 from dcgan.generator import parts_of
@@ -17,6 +16,7 @@ from dcgan_training.discriminator import check_held_out, section
 from dcgan_training.discriminator_graph import to_onnx
 from dcgan_training.errors import DataError
 from dcgan_training.networks import Discriminator, initialize
+from runs import SUBSET, settings, trained
 
 RANDOM = np.random.default_rng(0)
 
