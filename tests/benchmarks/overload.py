@@ -15,10 +15,10 @@ from pathlib import Path
 import callers
 import load
 from callers import percentiles
-from processes import serve
 
 from dcgan import bundle as bundles
 from dcgan.v1 import dcgan_pb2 as pb
+from processes import serve
 
 MANY = pb.SampleRequest(seeds=pb.SeedRange(seed=1, count=64), format=pb.FORMAT_RAW)
 MESSAGE, IMAGES = MANY.SerializeToString(), MANY.seeds.count

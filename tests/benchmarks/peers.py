@@ -34,13 +34,13 @@ import load
 import trees
 from catalogue import PEERS, Case, Peer, Place, free_port, sampled
 from environments import NotToBeHad, python_of, version_of
-from processes import serve
 
 import dcgan
 from dcgan import bundle as bundles
 from dcgan.generator import usable_cores
 from dcgan.latents import draw
 from dcgan.v1 import dcgan_pb2 as pb
+from processes import serve
 
 SEED = 1
 SETTLE_S = 0.3  # before a server is stopped: Triton ends itself where it is stopped in the middle of something

@@ -27,13 +27,13 @@ import callers
 import load
 from callers import percentile_ms, percentiles
 from overload import overload
-from processes import serve
 from sessions import batch_run
 
 from dcgan import bundle as bundles
 from dcgan.generator import usable_cores
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
+from processes import serve
 
 SINGLE = pb.SampleRequest(seeds=pb.SeedRange(seed=1, count=1), format=pb.FORMAT_RAW)
 EVERY_S = 0.1  # between the single images beside a stream

@@ -28,12 +28,12 @@ from matplotlib import pyplot as plt
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 import load
-from processes import Serving, serve
 from sessions import batch_run
 
 from dcgan import bundle as bundles
 from dcgan.generator import usable_cores
 from dcgan.v1 import dcgan_pb2 as pb
+from processes import Serving, serve
 
 BATCHES = (1, 16, 64)
 CLIENTS = (1, 2, 8, 32)

@@ -27,7 +27,6 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 import load
-from processes import Serving, serve
 
 from dcgan import bundle as bundles
 from dcgan import images
@@ -35,6 +34,7 @@ from dcgan.generator import Generator, usable_cores
 from dcgan.latents import draw
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
+from processes import Serving, serve
 
 MODEL = "fashion"
 SEEDS, LONGEST, MEAN = 1000, 16, 4  # seeds, images known of each, and images of a call in the mean

@@ -11,12 +11,12 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from processes import dcgan
 
 from bundles import write_bundle
 from conftest import serving_in_thread
 from dcgan import images, latents
 from dcgan.cli import main
+from processes import dcgan
 
 NAMES = [f"seed-7-index-{index}.png" for index in range(16)]
 

@@ -9,12 +9,12 @@ from contextlib import aclosing
 import grpc
 import numpy as np
 import pytest
-from processes import serve
 
 import dcgan
 from bundles import write_bundle
 from conftest import serving_here, serving_in_thread
 from dcgan import errors, latents
+from processes import serve
 
 DIM = 8
 SHAPE = 6, 5, 3

@@ -1,12 +1,12 @@
 """The main job, end to end: real images are trained on, exported, served by the real server, and asked for."""
 
 import numpy as np
-import runs
-from processes import dcgan, serve
 
 import dcgan as client_package
+import runs
 from dcgan import images
 from dcgan_training.cli import main
+from processes import dcgan, serve
 
 
 def test_images_on_disk_become_pictures_over_grpc(tmp_path):

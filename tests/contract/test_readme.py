@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+
 from processes import dcgan, serve
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

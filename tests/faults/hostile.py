@@ -26,11 +26,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script too
 
-from processes import Serving, serve
-
 from bundles import write_bundle
 from dcgan.status import DETAILS_KEY
 from dcgan.v1 import dcgan_pb2 as pb
+from processes import Serving, serve
 
 DIM = 8
 CALLERS = 32

@@ -2,10 +2,9 @@
 
 import asyncio
 
-from processes import serve
-
 from bundles import write_bundle
 from hostile import DIM, LIMIT_MIB, attack, peak_mib
+from processes import serve
 
 
 def test_hostile_requests_are_refused_with_a_reason_and_harm_nobody(tmp_path):

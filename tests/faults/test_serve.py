@@ -11,13 +11,13 @@ import urllib.request
 import grpc
 import onnxruntime
 import pytest
-from processes import dcgan, serve
 
 import dcgan as client_package
 from bundles import write_bundle
 from dcgan.generator import CUDA
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
+from processes import dcgan, serve
 
 
 def refusal(*flags, **environment):

@@ -3,9 +3,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import arguments
 
 from dcgan_training.cli import main
+from runs import arguments
 
 
 def usage(capsys: pytest.CaptureFixture[str], *command: str) -> str:

@@ -2,11 +2,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from runs import settings
 
 from dcgan_training import recipes
 from dcgan_training.config import Settings
 from dcgan_training.errors import RecipeError, RunError
+from runs import settings
 
 
 def test_settings_survive_the_disk(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from runs import SUBSET
 
 from dcgan_training.data import load
 from dcgan_training.errors import DataError
+from runs import SUBSET
 
 RANDOM = np.random.Generator(np.random.PCG64(5))
 GREY = RANDOM.integers(0, 256, (6, 14, 14, 1), dtype=np.uint8)

@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from runs import SUBSET, newest, trained
 
 from dcgan import bundle, latents
 from dcgan.errors import BundleError
@@ -11,6 +10,7 @@ from dcgan.generator import Generator
 from dcgan_training import known
 from dcgan_training.cli import main
 from dcgan_training.data import load
+from runs import SUBSET, newest, trained
 
 
 @pytest.fixture(scope="module")

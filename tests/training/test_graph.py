@@ -2,12 +2,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from runs import settings
 
 from dcgan import latents
 from dcgan_training import average
 from dcgan_training.graph import to_onnx
 from dcgan_training.networks import Generator, initialize
+from runs import settings
 
 
 def generator(size: int, channels: int) -> Generator:

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from runs import CPU
 
 from dcgan.errors import DeviceError
 from dcgan_training.machine import Machine
+from runs import CPU
 
 
 def test_the_machine_that_was_chosen_is_the_one_that_is() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from runs import SUBSET, arguments, newest, same_weights, started, trained
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dcgan_training import checkpoint
 from dcgan_training.cli import main
 from dcgan_training.config import Settings
 from dcgan_training.data import load
+from runs import SUBSET, arguments, newest, same_weights, started, trained
 
 LONG = 64_000  # images: some ten seconds, which no test waits for
 

@@ -4,12 +4,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from runs import CPU, SUBSET, settings
 
 from dcgan import latents
 from dcgan_training import average
 from dcgan_training.data import load, positions
 from dcgan_training.trainer import Trainer
+from runs import CPU, SUBSET, settings
 
 DATA = load(SUBSET).images
 
