@@ -10,7 +10,18 @@ TYPE_CHECKING = False  # typing's own, which type checkers know by its name; typ
 
 if TYPE_CHECKING:
     from dcgan import errors
-    from dcgan.client import Arithmetic, AsyncClient, Client, Identity, Model, Samples, connect, connect_async
+    from dcgan.client import (
+        Arithmetic,
+        AsyncClient,
+        Client,
+        Encoded,
+        Identity,
+        Model,
+        Samples,
+        Scores,
+        connect,
+        connect_async,
+    )
     from dcgan.errors import DcganError
     from dcgan.latents import Expression, Term, direction, image, mean, mix, seed, values
 
@@ -21,10 +32,12 @@ __all__ = [
     "AsyncClient",
     "Client",
     "DcganError",
+    "Encoded",
     "Expression",
     "Identity",
     "Model",
     "Samples",
+    "Scores",
     "Term",
     "connect",
     "connect_async",
@@ -37,7 +50,18 @@ __all__ = [
     "values",
 ]
 
-_CLIENT = {"Arithmetic", "AsyncClient", "Client", "Identity", "Model", "Samples", "connect", "connect_async"}
+_CLIENT = {
+    "Arithmetic",
+    "AsyncClient",
+    "Client",
+    "Encoded",
+    "Identity",
+    "Model",
+    "Samples",
+    "Scores",
+    "connect",
+    "connect_async",
+}
 
 
 def __getattr__(name: str) -> object:

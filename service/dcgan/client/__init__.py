@@ -1,15 +1,27 @@
 """Clients of a server, blocking and asyncio: arrays in, arrays out, our errors.
 
-`sync` and `aio` make the calls. Everything else is pure and shared: `sources` and `messages` between Python values and
-the API, `results` what comes back, `streams` what to ask next, `retries` when to ask again, `channels` where.
+`sync` and `aio` make the calls. Everything else is shared: `sources`, `uploads` and `messages` between Python values
+and the API, `results` what comes back, `streams`, `encoding` and `scores` what to ask next, `models` the description of
+a model, `retries` when to ask again, `channels` where. Of these only `uploads` reads files, and all others are pure.
 """
 
 from dcgan.client.aio import AsyncClient
 from dcgan.client.channels import DEFAULT_TARGET, DEFAULT_TIMEOUT_S
-from dcgan.client.results import Arithmetic, Identity, Model, Samples
+from dcgan.client.results import Arithmetic, Encoded, Identity, Model, Samples, Scores
 from dcgan.client.sync import Client
 
-__all__ = ["Arithmetic", "AsyncClient", "Client", "Identity", "Model", "Samples", "connect", "connect_async"]
+__all__ = [
+    "Arithmetic",
+    "AsyncClient",
+    "Client",
+    "Encoded",
+    "Identity",
+    "Model",
+    "Samples",
+    "Scores",
+    "connect",
+    "connect_async",
+]
 
 
 def connect(target: str = DEFAULT_TARGET, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Client:

@@ -14,12 +14,22 @@ from numpy.typing import NDArray
 
 from dcgan.client import messages
 from dcgan.client.channels import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, address_of, options
-from dcgan.client.options import ArithmeticOptions, PathOptions, SampleOptions
-from dcgan.client.results import Arithmetic, Model, Samples
+from dcgan.client.encoding import EncodeParts
+from dcgan.client.models import model_answer
+from dcgan.client.options import (
+    ArithmeticOptions,
+    EncodeOptions,
+    PathOptions,
+    SampleOptions,
+    ScoreOptions,
+    StreamOptions,
+)
+from dcgan.client.results import Arithmetic, Encoded, Model, Samples, Scores
 from dcgan.client.retries import Tries
+from dcgan.client.scores import ScoreParts
 from dcgan.client.sources import Formula, What
 from dcgan.client.streams import PathStream, Resumable, SampleStream
-from dcgan.errors import TooManyImages
+from dcgan.client.uploads import Pictures
 from dcgan.latents import Term
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
@@ -58,17 +68,18 @@ class AsyncClient:
 
     async def model(self, *, version: str = "") -> Model:
         """As Client.model."""
-        return messages.model_answer(await self._call(self._stub.GetModel, pb.GetModelRequest(version=version)))
+        return model_answer(await self._call(self._stub.GetModel, pb.GetModelRequest(version=version)))
 
     async def sample(self, what: What = 1, /, **options: Unpack[SampleOptions]) -> Samples:
         """As Client.sample."""
         stream = SampleStream(what, **options)
-        if stream.few:
-            with suppress(TooManyImages):  # where images are so large that fewer fit into a message
-                return stream.accept_whole(await self._call(self._stub.Sample, stream.whole()))
+        request = stream.whole()
+        if request is not None:
+            with suppress(*stream.curable):  # where images are so large that fewer fit into a message
+                return stream.accept_whole(await self._call(self._stub.Sample, request))
         return messages.joined([chunk async for chunk in self._chunks(self._stub.StreamSamples, stream)])
 
-    def stream_samples(self, what: What = 1, /, **options: Unpack[SampleOptions]) -> AsyncIterator[Samples]:
+    def stream_samples(self, what: What = 1, /, **options: Unpack[StreamOptions]) -> AsyncIterator[Samples]:
         """As Client.stream_samples."""
         return self._chunks(self._stub.StreamSamples, SampleStream(what, **options))
 
@@ -88,6 +99,20 @@ class AsyncClient:
         """As Client.arithmetic."""
         request = messages.arithmetic_request(terms, **options)
         return messages.arithmetic_answer(await self._call(self._all_of(self._stub.Arithmetic), request))
+
+    async def encode(self, images: Pictures, **options: Unpack[EncodeOptions]) -> Encoded:
+        """As Client.encode."""
+        parts = EncodeParts(images, **options)
+        while not parts.done:
+            parts.accept(await self._call(self._stub.Encode, parts.request()))
+        return parts.whole()
+
+    async def score(self, what: What | None = None, /, **options: Unpack[ScoreOptions]) -> Scores:
+        """As Client.score."""
+        parts = ScoreParts(what, **options)
+        while not parts.done:
+            parts.accept(await self._call(self._stub.Score, parts.request()))
+        return parts.whole()
 
     @staticmethod
     def _all_of(

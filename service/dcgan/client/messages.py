@@ -1,6 +1,5 @@
 """Pure functions between Python values and the messages of the API, shared by both clients."""
 
-import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -8,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgan import latents
-from dcgan.client.results import Arithmetic, DirectionInfo, Format, Identity, Limits, Model, Samples, Training
+from dcgan.client.results import Arithmetic, Format, Identity, Samples
 from dcgan.client.sources import CURVES, Formula, expression_message, formulas
-from dcgan.errors import DcganError, InvalidField
+from dcgan.errors import BundleChanged, DcganError, InvalidField
 from dcgan.images import Pixels
 from dcgan.latents import Curve, Easing, Normalization, Term
 from dcgan.v1 import dcgan_pb2 as pb
@@ -141,27 +140,14 @@ def identity_of(message: pb.Identity) -> Identity:
     )
 
 
-def model_answer(answer: pb.GetModelResponse) -> Model:
-    """Reads the description of a model."""
-    limits, training = answer.limits, answer.training
-    return Model(
-        identity=identity_of(answer.identity),
-        latent_dim=answer.latent_dim,
-        prior="uniform" if answer.prior == pb.PRIOR_UNIFORM else "normal",
-        height=answer.height,
-        width=answer.width,
-        channels=answer.channels,
-        limits=Limits(**{name: getattr(limits, name) for name in Limits.__slots__}),
-        directions=tuple(
-            DirectionInfo(one.name, one.min_strength, one.max_strength, one.description) for one in answer.directions
-        ),
-        created=answer.create_time.ToDatetime(datetime.UTC),
-        training=Training(**{name: getattr(training, name) for name in Training.__slots__}),
-        figures=dict(answer.figures),
-        licence=answer.licence,
-        attribution=answer.attribution,
-        golden_exact=answer.golden_exact,
-    )
+def check_same(first: Identity, other: Identity) -> None:
+    """Raises BundleChanged where the parts of one answer come from different bundles."""
+    if first.manifest_digest != other.manifest_digest:
+        raise BundleChanged.restored(
+            f"the answer began with version {first.version!r} of {first.name!r} and went on with {other.version!r} of "
+            "another content; start anew",
+            {},
+        )
 
 
 def _term(given: Term | Formula) -> Term:

@@ -3,6 +3,7 @@
 from typing import TypedDict
 
 from dcgan.client.results import Format
+from dcgan.client.uploads import Pictures
 from dcgan.latents import Curve, Easing, Normalization
 
 
@@ -18,7 +19,7 @@ class Common(TypedDict, total=False):
     version: str
 
 
-class SampleOptions(Common, total=False):
+class StreamOptions(Common, total=False):
     """Of `sample` and `stream_samples`; seed, first_index and truncation only with a number of images.
 
     Attributes:
@@ -32,6 +33,44 @@ class SampleOptions(Common, total=False):
     first_index: int
     truncation: float | None
     include_latents: bool
+
+
+class SampleOptions(StreamOptions, total=False):
+    """Of `sample`: those of a stream, and what only one message can answer, of up to Limits.max_images images.
+
+    Attributes:
+        keep_best: return just this many, those with the highest scores, best first. Default: 0, all in their order.
+        include_scores: whether to return scores; so they are with keep_best. Default: False.
+    """
+
+    keep_best: int
+    include_scores: bool
+
+
+class EncodeOptions(Common, total=False):
+    """Of `encode`.
+
+    Attributes:
+        refine_steps: of gradient descent from what the encoder says, each about as dear as three images. Default: 0.
+    """
+
+    refine_steps: int
+
+
+class ScoreOptions(TypedDict, total=False):
+    """Of `score`; seed, first_index and truncation only with a number of images.
+
+    Attributes:
+        images: score these instead, given as for `encode`.
+        seed, first_index, truncation: as of `sample`.
+        version: of the model; another one raises VersionNotServed. Empty (default) takes whatever serves.
+    """
+
+    images: Pictures | None
+    seed: int | None
+    first_index: int
+    truncation: float | None
+    version: str
 
 
 class PathOptions(Common, total=False):

@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcgan import images as codecs
 from dcgan.images import Pixels
-from dcgan.latents import Floats32, Prior
+from dcgan.latents import Floats32, Floats64, Prior
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,6 +39,28 @@ class Identity:
     onnxruntime_version: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What a discriminator says of n images; see `Model.calibration` for how far it can be trusted.
+
+    Attributes:
+        identity: what scored them.
+        logits: float64 (n,), the discriminator's own output; higher is more like the real images.
+        probabilities: float64 (n,), 0 to 1, of being real where real and generated ones are equally frequent.
+        percentiles: float64 (n,), 0 to 100, of held-out real images with a lower logit.
+        seed: for images of a seed, given or drawn by the server, else None.
+    """
+
+    identity: Identity
+    logits: Floats64
+    probabilities: Floats64
+    percentiles: Floats64
+    seed: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Images in the order in which they were asked for.
@@ -50,6 +73,8 @@ class Samples:
         latents: float32 (n, latent_dim) where they were asked for, else None.
         seed: for images of a seed, given or drawn by the server, else None.
         first_index: index of the first under its seed; for a path the number of the first frame.
+        scores: what the discriminator says of them where it was asked, else None.
+        indices: uint64 (n,) with keep_best, where each stood among those drawn; else None. See `numbers`.
     """
 
     identity: Identity
@@ -59,6 +84,8 @@ class Samples:
     latents: Floats32 | None = None
     seed: int | None = None
     first_index: int = 0
+    scores: Scores | None = None
+    indices: NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
         return len(self.encoded) if self.pixels is None else len(self.pixels)
@@ -71,6 +98,13 @@ class Samples:
         channels: Literal[1, 3] = 1 if self.shape[2] == 1 else 3
         decoded = [codecs.decode(data, channels) for data in self.encoded]
         return np.stack(decoded) if decoded else np.empty((0, *self.shape), np.uint8)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The index of each image under its seed, or its position in the list that was asked for."""
+        if self.indices is not None:
+            return [int(index) for index in self.indices]
+        return list(range(self.first_index, self.first_index + len(self)))
 
     def pillow(self) -> "list[Image.Image]":
         """The images as Pillow images, mode L or RGB."""
@@ -92,6 +126,23 @@ class Arithmetic:
     neighbours: Samples
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """Latents that images come from.
+
+    Attributes:
+        identity: what encoded them.
+        latents: float32 (n, latent_dim), in the order of the images.
+        reconstructions: what the generator draws from these.
+        errors: float64 (n,), mean squared errors of the reconstructions, pixels in [-1, 1]: 0 to 4.
+    """
+
+    identity: Identity
+    latents: Floats32
+    reconstructions: Samples
+    errors: Floats64
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one request may ask for; the client itself cuts larger ones into several where it can."""
@@ -101,16 +152,53 @@ class Limits:
     max_frames: int
     max_neighbours: int
     max_request_bytes: int
+    max_uploads: int
+    max_upload_pixels: int
+    max_refine_steps: int
 
 
 @dataclass(frozen=True, slots=True)
 class DirectionInfo:
-    """A named direction of the latent space, and the strengths at which images still look as they should."""
+    """A named direction of the latent space, and the strengths at which images still look as they should.
+
+    Attributes:
+        turned: share of samples in which a second classifier sees it at max_strength, 0 to 1; 0 if not measured.
+        turned_by_chance: the same for a random direction of the same length.
+    """
 
     name: str
     min_strength: float
     max_strength: float
     description: str
+    turned: float
+    turned_by_chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How well the discriminator tells held-out real images from generated ones.
+
+    Attributes:
+        auc: the chance that a real image scores above a generated one; 0.5 is guessing, 1 is perfect.
+        real_count, generated_count: images that it was measured on.
+    """
+
+    auc: float
+    real_count: int
+    generated_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """How well latents are found.
+
+    Attributes:
+        refines: whether `refine_steps` may be set.
+        figures: mean squared errors in [-1, 1] by name.
+    """
+
+    refines: bool
+    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +220,7 @@ class Model:
         prior: distribution of latents, "normal" or "uniform".
         golden_exact: whether this server reproduced the bundle's golden images byte for byte.
         figures: quality figures by name.
+        calibration: None where the model has no discriminator; encoder: None where it has none.
         licence: SPDX identifier; attribution: credit that must go with the images, or empty.
     """
 
@@ -149,3 +238,5 @@ class Model:
     licence: str
     attribution: str
     golden_exact: bool
+    calibration: Calibration | None = None
+    encoder: EncoderInfo | None = None

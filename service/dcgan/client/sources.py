@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgan import latents
+from dcgan.client.uploads import MAX_STEPS, PART_BYTES, PART_FILES, read
 from dcgan.errors import InvalidField
 from dcgan.latents import Curve, Expression, Floats32
 from dcgan.v1 import dcgan_pb2 as pb
 
 Formula: TypeAlias = Expression | str
 What: TypeAlias = SupportsIndex | Formula | Sequence[Formula] | NDArray[Any]
-Request: TypeAlias = pb.SampleRequest | pb.StreamSamplesRequest
+Request: TypeAlias = pb.SampleRequest | pb.StreamSamplesRequest | pb.ScoreRequest
 
 CURVES: Final[Mapping[Curve | None, pb.Curve.ValueType]] = {
     None: pb.CURVE_UNSPECIFIED,
@@ -27,7 +28,8 @@ CURVES: Final[Mapping[Curve | None, pb.Curve.ValueType]] = {
     "spherical": pb.CURVE_SPHERICAL,
 }
 _PART_NODES: Final = 1024  # of Limits.max_nodes, as servers have it
-_PART_BYTES: Final = 1 << 20  # of Limits.max_request_bytes
+_PART_LATENT_BYTES: Final = 1 << 20  # of Limits.max_request_bytes
+NO_LIMIT: Final = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +41,17 @@ class SeedSource:
     first_index: int
     truncation: float | None
 
-    def fill(self, request: Request, start: int, seed: int | None = None) -> None:
-        """Asks for the images from `start` on, of the seed that the server has drawn, if it has."""
+    def fill(self, request: Request, start: int, seed: int | None = None, limit: int = NO_LIMIT) -> int:
+        """Asks for the images from `start` on, of the seed that the server has drawn, if it has; returns how many."""
         wanted = request.seeds
         given = self.seed if seed is None else seed
         if given is not None:
             wanted.seed = given
         wanted.first_index = self.first_index + start
-        wanted.count = self.count - start
+        wanted.count = min(self.count - start, limit)
         if self.truncation is not None:
             wanted.truncation = self.truncation
+        return wanted.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +66,19 @@ class ExpressionSource:
         """Number of images."""
         return len(self.expressions)
 
-    def fill(self, request: Request, start: int, seed: int | None = None) -> None:  # noqa: ARG002  # of all sources
-        """Asks for the images from `start` on, as many as one request's nodes allow."""
-        room = _PART_NODES
-        for expression in self.expressions[start:]:
-            room -= _size(expression)
-            if room < 0 and request.expressions.expressions:
-                return
-            request.expressions.expressions.append(expression_message(expression))
+    def fill(self, request: Request, start: int, seed: int | None = None, limit: int = NO_LIMIT) -> int:  # noqa: ARG002  # of all sources
+        """Asks for the images from `start` on, as many as one request's nodes and files allow; returns how many."""
+        asked = request.expressions.expressions
+        nodes = files = size = 0
+        for expression in self.expressions[start : start + limit]:
+            message = expression_message(expression)
+            nodes += _size(expression)
+            files += sum(node.HasField("image") for node in message.nodes)
+            size += message.ByteSize()
+            if asked and (nodes > _PART_NODES or files > PART_FILES or size > PART_BYTES):
+                break
+            asked.append(message)
+        return len(asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +93,12 @@ class LatentSource:
         """Number of images."""
         return len(self.latents)
 
-    def fill(self, request: Request, start: int, seed: int | None = None) -> None:  # noqa: ARG002  # of all sources
-        """Asks for the images from `start` on, as many as one request's bytes allow."""
+    def fill(self, request: Request, start: int, seed: int | None = None, limit: int = NO_LIMIT) -> int:  # noqa: ARG002  # of all sources
+        """Asks for the images from `start` on, as many as one request's bytes allow; returns how many."""
         dim = self.latents.shape[1]
-        part = self.latents[start : start + max(1, _PART_BYTES // (4 * dim))]
+        part = self.latents[start : start + min(limit, max(1, _PART_LATENT_BYTES // (4 * dim)))]
         request.latents.CopyFrom(pb.LatentBatch(count=len(part), dim=dim, values=part.astype("<f4").tobytes()))
+        return len(part)
 
 
 Source: TypeAlias = SeedSource | ExpressionSource | LatentSource
@@ -123,7 +132,7 @@ def formulas(given: Sequence[Formula] | NDArray[Any]) -> list[Expression]:
 
 
 def expression_message(expression: Expression) -> pb.Expression:
-    """Writes an expression as it travels."""
+    """Writes an expression as it travels; reads the files that it names. Raises InvalidField where it can't."""
     normalization = pb.NORMALIZATION_RAW if expression.normalization == "raw" else pb.NORMALIZATION_PRIOR
     return pb.Expression(nodes=_node_messages(expression), normalization=normalization)
 
@@ -138,6 +147,11 @@ def _node_messages(expression: Expression) -> Iterator[pb.Node]:
                 yield pb.Node(values=pb.ValuesNode(values=values))
             case latents.Direction(name):
                 yield pb.Node(direction=name)
+            case latents.Image(content, refine_steps):
+                if refine_steps > MAX_STEPS:
+                    raise InvalidField("refine_steps", refine_steps, "0 and more, up to the server's limit")
+                file = content if isinstance(content, bytes) else read(content)
+                yield pb.Node(image=pb.ImageNode(file=file, refine_steps=refine_steps))
             case latents.Sum(terms):
                 yield pb.Node(sum=pb.SumNode(terms=[pb.SumNode.Term(node=at, weight=weight) for at, weight in terms]))
             case latents.Mix(start, end, t, curve):

@@ -5,15 +5,20 @@ asked for. The first message pins the bundle: version and manifest digest. A see
 These are state machines without input or output; `sync` and `aio` make the calls.
 """
 
+from dataclasses import replace
 from typing import Final, Protocol, TypedDict, TypeVar
+
+import numpy as np
 
 from dcgan.client.messages import format_of, identity_of, samples
 from dcgan.client.results import Format, Identity, Samples
+from dcgan.client.scores import scores
 from dcgan.client.sources import SeedSource, What, source_of
-from dcgan.errors import BundleChanged, DcganError
+from dcgan.errors import BundleChanged, DcganError, InvalidField, TooManyImages
 from dcgan.v1 import dcgan_pb2 as pb
 
 FEW_IMAGES: Final = 64  # under the 4 MiB of a message up to 128 pixels in colour
+MOST_IMAGES: Final = 256  # of Limits.max_images: with scores all have to come in one message
 
 RequestT = TypeVar("RequestT", covariant=True)
 AnswerT = TypeVar("AnswerT", contravariant=True)
@@ -39,6 +44,8 @@ class Resumable(Protocol[RequestT, AnswerT]):
 class SampleStream:
     """The images of a source; where they are few, they can be asked for with Sample in one message.
 
+    With `keep_best` or `include_scores` they can be asked for in no other way.
+
     Raises InvalidField and ExpressionError for what no request can carry.
     """
 
@@ -51,9 +58,15 @@ class SampleStream:
         truncation: float | None = None,
         format: Format = "raw",  # noqa: A002  # what Pillow, the API and people call it
         include_latents: bool = False,
+        keep_best: int = 0,
+        include_scores: bool = False,
         version: str = "",
     ) -> None:
         self._source = source_of(what, seed, first_index, truncation)
+        self._keep_best, self._scored = keep_best, include_scores or keep_best != 0
+        most = min(self._source.count, MOST_IMAGES)
+        if not 0 <= keep_best <= most:
+            raise InvalidField("keep_best", keep_best, f"1 to the {most} images of one message, or 0 for all")
         self._common: _Common = {
             "version": version,
             "format": format_of(format),
@@ -64,20 +77,28 @@ class SampleStream:
         self._part_start = 0
 
     @property
-    def few(self) -> bool:
-        """Whether one message will probably carry all images."""
-        return self._source.count <= FEW_IMAGES
+    def curable(self) -> tuple[type[TooManyImages], ...]:
+        """Errors of Sample after which StreamSamples gives the same."""
+        return () if self._scored else (TooManyImages,)
 
     @property
     def done(self) -> bool:
         """Whether all images have come."""
         return self._progress.done
 
-    def whole(self) -> pb.SampleRequest:
-        """Asks for all images in one message."""
-        request = pb.SampleRequest(**self._common)
-        self._source.fill(request, 0)
-        return request
+    def whole(self) -> pb.SampleRequest | None:
+        """Asks for all images in one message; None where it will probably not carry them, or one request not ask it.
+
+        Raises InvalidField where it won't and no other will do.
+        """
+        count = self._source.count
+        request = pb.SampleRequest(**self._common, keep_best=self._keep_best, include_scores=self._scored)
+        if count <= (MOST_IMAGES if self._scored else FEW_IMAGES) and self._source.fill(request, 0) == count:
+            return request
+        if self._scored:
+            field = "keep_best" if self._keep_best else "include_scores"
+            raise InvalidField(field, f"asked of {count} images", f"what one message carries: {MOST_IMAGES} images")
+        return None
 
     def accept_whole(self, answer: pb.SampleResponse) -> Samples:
         """Takes the one message."""
@@ -85,7 +106,9 @@ class SampleStream:
         return self._samples(identity_of(answer.identity), answer, 0)
 
     def request(self) -> pb.StreamSamplesRequest:
-        """Asks for the next part."""
+        """Asks for the next part. Raises InvalidField where scores are asked for."""
+        if self._scored:
+            raise InvalidField("keep_best or include_scores", "set", "only for `sample`, not for a stream")
         request = pb.StreamSamplesRequest(**self._common)
         request.version = self._progress.version or request.version
         self._part_start = self._progress.received
@@ -106,7 +129,13 @@ class SampleStream:
     ) -> Samples:
         rows = answer.latents if answer.HasField("latents") else None
         seed = answer.seed if isinstance(self._source, SeedSource) else None
-        return samples(identity, answer.images, rows, seed, self._source.first_index + position)
+        drawn = samples(identity, answer.images, rows, seed, self._source.first_index + position)
+        if isinstance(answer, pb.StreamSamplesResponse) or not self._scored:
+            return drawn
+        if len(answer.scores) != len(drawn) or len(answer.indices) != (len(drawn) if self._keep_best else 0):
+            raise DcganError("the server's answer is damaged: not as many scores and indices as images")
+        indices = np.array(answer.indices, np.uint64) if self._keep_best else None
+        return replace(drawn, scores=scores(identity, answer.scores, seed), indices=indices)
 
 
 class PathStream:

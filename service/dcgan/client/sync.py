@@ -14,12 +14,22 @@ from numpy.typing import NDArray
 
 from dcgan.client import messages
 from dcgan.client.channels import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, address_of, options
-from dcgan.client.options import ArithmeticOptions, PathOptions, SampleOptions
-from dcgan.client.results import Arithmetic, Model, Samples
+from dcgan.client.encoding import EncodeParts
+from dcgan.client.models import model_answer
+from dcgan.client.options import (
+    ArithmeticOptions,
+    EncodeOptions,
+    PathOptions,
+    SampleOptions,
+    ScoreOptions,
+    StreamOptions,
+)
+from dcgan.client.results import Arithmetic, Encoded, Model, Samples, Scores
 from dcgan.client.retries import Tries
+from dcgan.client.scores import ScoreParts
 from dcgan.client.sources import Formula, What
 from dcgan.client.streams import PathStream, Resumable, SampleStream
-from dcgan.errors import TooManyImages
+from dcgan.client.uploads import Pictures
 from dcgan.latents import Term
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
@@ -64,7 +74,7 @@ class Client:
 
     def model(self, *, version: str = "") -> Model:
         """Describes the model that serves: identity, shapes, limits, directions, training, licence."""
-        return messages.model_answer(self._call(self._stub.GetModel, pb.GetModelRequest(version=version)))
+        return model_answer(self._call(self._stub.GetModel, pb.GetModelRequest(version=version)))
 
     def sample(self, what: What = 1, /, **options: Unpack[SampleOptions]) -> Samples:
         """Draws images.
@@ -72,15 +82,17 @@ class Client:
         Args:
             what: a number of images of a seed; or an expression, a text such as "mean(1, 2) - 3", a list of them, or
                 latents, (n, latent_dim), for an image each. It may be large: many images are streamed.
-            options: seed, first_index, truncation, format, include_latents, version; see SampleOptions.
+            options: seed, first_index, truncation, format, include_latents, keep_best, include_scores, version; see
+                SampleOptions.
         """
         stream = SampleStream(what, **options)
-        if stream.few:
-            with suppress(TooManyImages):  # where images are so large that fewer fit into a message
-                return stream.accept_whole(self._call(self._stub.Sample, stream.whole()))
+        request = stream.whole()
+        if request is not None:
+            with suppress(*stream.curable):  # where images are so large that fewer fit into a message
+                return stream.accept_whole(self._call(self._stub.Sample, request))
         return messages.joined(list(self._chunks(self._stub.StreamSamples, stream)))
 
-    def stream_samples(self, what: What = 1, /, **options: Unpack[SampleOptions]) -> Iterator[Samples]:
+    def stream_samples(self, what: What = 1, /, **options: Unpack[StreamOptions]) -> Iterator[Samples]:
         """Draws any number of images in flat memory: yields chunks of about 200 KB, in order. Arguments as `sample`.
 
         A stream that is cut goes on where it was, but never with another bundle: that raises BundleChanged.
@@ -111,6 +123,32 @@ class Client:
         """
         request = messages.arithmetic_request(terms, **options)
         return messages.arithmetic_answer(self._call(self._all_of(self._stub.Arithmetic), request))
+
+    def encode(self, images: Pictures, **options: Unpack[EncodeOptions]) -> Encoded:
+        """Finds the latents that images come from. Raises NotInBundle where the model has no encoder.
+
+        Args:
+            images: a path, the bytes of a file, uint8 (h, w, c) or (n, h, w, c), or a list of these. Any size and
+                proportions: the central part is taken and brought to the model's. Many are sent in several requests.
+            options: refine_steps, format, version; see EncodeOptions.
+        """
+        parts = EncodeParts(images, **options)
+        while not parts.done:
+            parts.accept(self._call(self._stub.Encode, parts.request()))
+        return parts.whole()
+
+    def score(self, what: What | None = None, /, **options: Unpack[ScoreOptions]) -> Scores:
+        """Asks the discriminator about images. Raises NotInBundle where the model has none.
+
+        Args:
+            what: as for `sample`, by default one image of a seed; or `images=` for others, given as for `encode`.
+                Many are asked about in several requests.
+            options: images, seed, first_index, truncation, version; see ScoreOptions.
+        """
+        parts = ScoreParts(what, **options)
+        while not parts.done:
+            parts.accept(self._call(self._stub.Score, parts.request()))
+        return parts.whole()
 
     @staticmethod
     def _all_of(method: Callable[..., Iterator[_Answer]]) -> Callable[..., list[_Answer]]:
