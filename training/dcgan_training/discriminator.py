@@ -94,9 +94,9 @@ among held-out real images.
 | probability | sigmoid({spec.slope:.4g} * logit {spec.offset:+.4g}) |
 
 A score says how this discriminator, trained against this generator, tells the two apart, and nothing more. Where \
-training reached its equilibrium it would be 0.5 for every image. It is no likelihood. It means something only among \
-images of the model's own kind: another kind of image, or noise, may score above all of them. Between images of one \
-model it orders; between two models it compares nothing."""
+training with a classic loss, as here, reached its equilibrium, every image would have the probability 0.5. A score is \
+no likelihood. It means something only among images of the model's own kind: another kind of image, even a blank one, \
+may score above most of them. It orders images of one model; between two models it compares nothing."""
 
 
 def _generated(settings: Settings, count: int, draw: Callable[[latents.Floats32], Pixels]) -> Pixels:
