@@ -17,6 +17,7 @@ from dcgan_training.config import SIZES, Settings
 
 _MAX_SEED: Final = (1 << 64) - 1
 _DEFAULT_SAVE_EVERY: Final = 200_000
+_ENCODER_IMAGES: Final = 1_000_000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -104,6 +105,30 @@ def _random_settings(options: argparse.Namespace) -> Settings:
     return Settings.of(recipes.named(options.recipe), **facts, **shape, **width)
 
 
+def _encoder(options: argparse.Namespace) -> int:
+    from dcgan_training.data import load
+    from dcgan_training.encoder import Materials, add_encoder
+    from dcgan_training.encoder_training import Plan, Reading
+    from dcgan_training.machine import Machine
+
+    machine = Machine.choose("auto", "auto", options.threads)
+    held_out = None if options.held_out is None else load(options.held_out)
+    materials = Materials(path=options.bundle, data=load(options.data), held_out=held_out)
+    plan = Plan(images=options.images, width=options.width, seed=options.seed)
+
+    def report(reading: Reading) -> None:
+        _say(
+            f"{reading.images:,} of {plan.images:,} images, {reading.images_per_s:,.0f} images/s, squared error "
+            f"generated {reading.generated:.4f} real {reading.real:.4f} latents {reading.latents:.3f}"
+        )
+
+    spec = add_encoder(materials, options.output, plan, machine, report)
+    _say(", ".join(f"{name} {value:.4f}" for name, value in spec.figures.items()))
+    written = options.output or options.bundle
+    _say(f"{written} encodes images; next: dcgan serve --model {written}")
+    return 0
+
+
 def _fetch(options: argparse.Namespace) -> int:
     from dcgan_training.fetch import fetch
 
@@ -122,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands.add_parser("train", help="train, or continue a run that was stopped"))
     _add_export(commands.add_parser("export", help="make a model bundle of a run"))
+    _add_encoder(commands.add_parser("encoder", help="let a model bundle encode images"))
     _add_fetch(commands.add_parser("fetch", help="download a data set"))
     return parser
 
@@ -185,6 +211,26 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     add("--channels", type=int, choices=(1, 3), default=3, help="1 grey, 3 colour (default: 3)")
     add("--width", type=_whole(1, 256), metavar="N", help="1 to 256 (default: the recipe's)")
     add("--seed", type=_whole(0, _MAX_SEED), default=0, metavar="N", help="of the weights (default: 0)")
+
+
+def _add_encoder(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Trains an encoder for a model bundle and writes the bundle again with it."
+    parser.set_defaults(command=_encoder)
+    add = parser.add_argument
+    add("bundle", type=Path, metavar="BUNDLE", help="directory of the model bundle")
+    add("--data", type=Path, required=True, metavar="PATH", help="what it was trained on, at its size")
+    add("--held-out", type=Path, metavar="PATH", help="images it never saw, to measure with (default: none)")
+    add("--output", type=Path, metavar="DIR", help="directory of the new bundle (default: BUNDLE, which is replaced)")
+    add(
+        "--images",
+        type=_whole(1),
+        default=_ENCODER_IMAGES,
+        metavar="N",
+        help=f"to show, half of them generated; 1 or more (default: {_ENCODER_IMAGES})",
+    )
+    add("--width", type=_whole(1, 256), default=32, metavar="N", help="channels of its first map (default: 32)")
+    add("--seed", type=_whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
+    add("--threads", type=_whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
 
 
 def _add_fetch(parser: argparse.ArgumentParser) -> None:

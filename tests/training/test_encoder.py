@@ -1,0 +1,177 @@
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from dcgan import bundle, latents
+from dcgan.errors import BundleError
+from dcgan.latents import Prior
+from dcgan_training import average, encoder_network, frozen, gradient_graph
+from dcgan_training.cli import main
+from dcgan_training.encoder_network import Encoder
+from dcgan_training.encoder_training import BATCH_SIZE
+from dcgan_training.export import Labels, export_random
+from dcgan_training.frozen import FrozenGenerator, Weights
+from dcgan_training.graph import to_onnx
+from dcgan_training.networks import Generator, initialize
+from runs import SUBSET, settings
+
+DIM = 6
+
+
+def arguments(path: Path, *more: str) -> list[str]:
+    """The command line of a tiny encoder."""
+    tiny = ["--images", "512", "--width", "2", "--seed", "3", "--threads", "1"]
+    return ["encoder", str(path), "--data", str(SUBSET), *tiny, *more]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of random weights, without an encoder."""
+    path = tmp_path_factory.mktemp("encoder") / "plain"
+    export_random(settings(images=0, latent_dim=DIM), path, Labels())
+    return path
+
+
+@pytest.fixture(scope="module")
+def extended(plain: Path) -> Path:
+    """The same with an encoder, made by the command."""
+    path = plain.with_name("extended")
+    assert main(arguments(plain, "--output", str(path), "--held-out", str(SUBSET))) == 0
+    return path
+
+
+def weights_of(size: int, channels: int) -> Weights:
+    """The weights of a generator with contrast, taken out of its graph."""
+    network = Generator(size, channels, width=4, latent_dim=DIM)
+    initialize(network, torch.Generator().manual_seed(size))
+    with torch.no_grad():
+        network.to_image.weight *= 20
+    network = average.calibrated(network, settings(latent_dim=DIM, batch_size=16))
+    return frozen._weights(onnx.load_model_from_string(to_onnx(network)).graph, Path("generator.onnx"))
+
+
+def inputs(weights: Weights, count: int, prior: Prior = "normal") -> tuple[np.ndarray, np.ndarray]:
+    """Latents, and noise as images."""
+    channels, height, width = weights.image
+    pixels = np.random.default_rng(count).integers(0, 256, (count, height, width, channels), np.uint8)
+    return latents.draw(1, np.arange(count, dtype=np.uint64), DIM, prior), pixels
+
+
+def normalized(pixels: np.ndarray) -> torch.Tensor:
+    """Pixels as the networks take them."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def run(graph: bytes, given: dict[str, np.ndarray], wanted: Sequence[str]) -> list[np.ndarray]:
+    """What onnxruntime computes."""
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return list(session.run(list(wanted), given))
+
+
+@pytest.mark.parametrize(("size", "channels"), [(8, 1), (14, 3), (28, 1), (32, 3)])
+def test_the_gradient_is_that_of_autograd(size: int, channels: int) -> None:
+    """At every depth, grey and colour, for any number of rows; the errors too."""
+    weights = weights_of(size, channels)
+    graph = gradient_graph.to_onnx(weights)
+    for count in (1, 7):
+        values, pixels = inputs(weights, count)
+        gradients, errors = run(graph, {"latents": values, "images": pixels}, ["gradients", "errors"])
+        given = torch.from_numpy(values).requires_grad_()
+        expected = (FrozenGenerator(weights)(given) - normalized(pixels)).square().mean((1, 2, 3))
+        torch.autograd.backward(expected.sum())
+        assert given.grad is not None
+        scale = float(given.grad.abs().max())
+        assert gradients == pytest.approx(given.grad.numpy(), rel=1e-4, abs=1e-5 * scale)
+        assert errors == pytest.approx(expected.detach().numpy(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("size", "channels", "prior"), [(8, 1, "normal"), (28, 1, "uniform"), (32, 3, "normal")])
+def test_the_encoder_graph_gives_what_torch_gives(size: int, channels: int, prior: Prior) -> None:
+    """Both passes, for any number of rows; latents of a uniform prior stay in [-1, 1]."""
+    weights = weights_of(size, channels)
+    encoder = Encoder(weights, prior, width=2)
+    encoder_network.initialize(encoder, torch.Generator().manual_seed(1))
+    graph = encoder_network.to_onnx(encoder, weights)
+    for count in (1, 7):
+        _, pixels = inputs(weights, count)
+        (found,) = run(graph, {"images": pixels}, ["latents"])
+        with torch.no_grad():
+            expected = encoder.encode(FrozenGenerator(weights), normalized(pixels)).second.numpy()
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-5)
+        assert prior == "normal" or np.abs(found).max() <= 1.0
+
+
+def test_the_command_adds_an_encoder_to_a_bundle(plain: Path, extended: Path) -> None:
+    """The new bundle loads, draws what it drew, has the figures and tells of them; the old one stays as it was."""
+    before, after = bundle.load(plain), bundle.load(extended)
+    assert before.encoder is None
+    assert after.encoder is not None
+    assert after.latent_gradient is not None
+    assert after.generator == before.generator
+    assert after.manifest.encoder is not None
+    assert after.manifest.encoder.images_seen == 4 * BATCH_SIZE
+    figures = after.manifest.encoder.figures
+    assert set(figures) == {
+        "generated_mse", "generated_best_of_1000_mse", "generated_refined_mse",
+        "real_mse", "real_nearest_of_10000_mse", "real_refined_mse",
+    }  # fmt: skip
+    assert "reconstructions.png" in after.manifest.files
+    card = (extended / "MODEL_CARD.md").read_text()
+    assert "## Encoder" in card
+    assert f"{figures['real_refined_mse']:.4f}" in card
+
+
+def test_refinement_never_makes_an_encoding_worse(extended: Path) -> None:
+    """It begins with the encoder's latents and keeps the best."""
+    encoder = bundle.load(extended).manifest.encoder
+    assert encoder is not None
+    assert encoder.figures["generated_refined_mse"] <= encoder.figures["generated_mse"]
+    assert encoder.figures["real_refined_mse"] <= encoder.figures["real_mse"]
+
+
+def test_the_same_seed_gives_the_same_encoder_in_place(extended: Path, plain: Path, tmp_path: Path) -> None:
+    """Run again, without --output, on a copy of the bundle: the bytes of both graphs come out again."""
+    copy = tmp_path / "copy"
+    bundle.extend(plain, copy, {}, {})
+    assert main(arguments(copy)) == 0
+    assert bundle.load(copy).encoder == bundle.load(extended).encoder
+    assert bundle.load(copy).latent_gradient == bundle.load(extended).latent_gradient
+
+
+def test_an_output_that_exists_is_refused_before_the_training(
+    plain: Path, extended: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says so."""
+    assert main(arguments(plain, "--output", str(extended))) == 1
+    assert capsys.readouterr().err == f"error: {extended} exists; name a directory that doesn't\n"
+
+
+def test_images_of_another_shape_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They must be as the generator draws them."""
+    colour = tmp_path / "colour"
+    export_random(settings(images=0, latent_dim=DIM, channels=3), colour, Labels())
+    assert main(arguments(colour)) == 1
+    assert "the images are (28, 28, 1) but those of" in capsys.readouterr().err
+
+
+def test_a_generator_of_another_make_is_refused(plain: Path) -> None:
+    """Another operator, another stride, other golden images: nothing can be derived from what isn't understood."""
+    whole = bundle.load(plain)
+    model = onnx.load_model_from_string(whole.generator)
+    tanh = next(node for node in model.graph.node if node.op_type == "Tanh")
+    tanh.op_type = "Sigmoid"
+    with pytest.raises(BundleError, match=r"its operators are Gemm .* Sigmoid"):
+        frozen.read(dataclasses.replace(whole, generator=model.SerializeToString()))
+    model = onnx.load_model_from_string(whole.generator)
+    layer = next(node for node in model.graph.node if node.op_type == "ConvTranspose")
+    next(attribute for attribute in layer.attribute if attribute.name == "strides").ints[0] = 1
+    with pytest.raises(BundleError, match="a transposed convolution has"):
+        frozen.read(dataclasses.replace(whole, generator=model.SerializeToString()))
+    with pytest.raises(BundleError, match="draws something else than its layers say"):
+        frozen.read(dataclasses.replace(whole, golden_images=255 - whole.golden_images))

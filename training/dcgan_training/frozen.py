@@ -1,0 +1,148 @@
+"""The generator of a bundle, read back from generator.onnx: its weights, and a torch module that draws with them.
+
+A bundle outlives the run that made it, so what is trained or derived for a bundle begins here. Only the graph that
+`graph` writes is read: a projection, transposed convolutions 4x4 of stride 2 with ReLU between, tanh, pixels.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import nn
+
+from dcgan.bundle import GENERATOR, Bundle
+from dcgan.errors import BundleError
+from dcgan.latents import Floats32
+from dcgan_training.average import to_uint8
+from dcgan_training.graph import OPSET
+
+_CHAIN: Final = re.compile(
+    r"Gemm (Relu Reshape|Reshape Relu) (ConvTranspose Relu )*ConvTranspose Tanh Add Mul Round Clip Cast Transpose"
+)
+_DECONVOLUTION: Final = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A generator with nothing left to fold.
+
+    Attributes:
+        project: float32 (maps * height * width, dim), and offset: float32 (maps * height * width,), of the projection.
+        shape: maps, height and width of the first feature map.
+        kernels: float32 (maps above, maps below, 4, 4), and offsets: float32 (maps below,), of the deconvolutions.
+    """
+
+    project: Floats32
+    offset: Floats32
+    shape: tuple[int, int, int]
+    kernels: tuple[Floats32, ...]
+    offsets: tuple[Floats32, ...]
+
+    @property
+    def dim(self) -> int:
+        """Values in a latent."""
+        return int(self.project.shape[1])
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        _, height, width = self.shape
+        return int(self.kernels[-1].shape[1]), height << len(self.kernels), width << len(self.kernels)
+
+
+class FrozenGenerator(nn.Module):
+    """Draws with the weights of a bundle; gradients flow through it, and none of it is trained."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        maps, height, width = self._shape = weights.shape
+        by_place = np.arange(maps * height * width).reshape(maps, height, width).transpose(1, 2, 0).reshape(-1)
+        self._project = nn.Buffer(torch.from_numpy(weights.project[by_place]))  # channels-last needs no copy then
+        self._offset = nn.Buffer(torch.from_numpy(weights.offset[by_place]))
+        self._layers = len(weights.kernels)
+        for place, (kernel, offset) in enumerate(zip(weights.kernels, weights.offsets, strict=True)):
+            self.register_buffer(f"kernel_{place}", torch.from_numpy(kernel))
+            self.register_buffer(f"offset_{place}", torch.from_numpy(offset))
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        """Draws images in [-1, 1], shape (n, channels, height, width), from latents of shape (n, dim)."""
+        maps, height, width = self._shape
+        drawn = nn.functional.linear(latents, self._project, self._offset)
+        drawn = drawn.view(-1, height, width, maps).permute(0, 3, 1, 2)
+        for place in range(self._layers):
+            kernel, offset = self.get_buffer(f"kernel_{place}"), self.get_buffer(f"offset_{place}")
+            drawn = nn.functional.conv_transpose2d(torch.relu(drawn), kernel, offset, stride=2, padding=1)
+        return torch.tanh(drawn)
+
+
+def read(bundle: Bundle) -> Weights:
+    """Reads the generator of a bundle and proves that it draws the bundle's golden images.
+
+    Raises:
+        BundleError: its graph is none that this program writes.
+    """
+    file = bundle.path / GENERATOR
+    if bundle.manifest.opset != OPSET:
+        raise BundleError(file, f"has opset {bundle.manifest.opset}; graphs to go with it are written in {OPSET} only")
+    weights = _weights(onnx.load_model_from_string(bundle.generator).graph, file)
+    with torch.no_grad():
+        drawn = to_uint8(FrozenGenerator(weights)(torch.from_numpy(bundle.golden_latents))).numpy()
+    if drawn.shape != bundle.golden_images.shape or _levels_apart(drawn, bundle.golden_images) > 1:
+        raise BundleError(file, "draws something else than its layers say, so nothing can be derived from them")
+    return weights
+
+
+def _weights(graph: onnx.GraphProto, file: Path) -> Weights:
+    """Takes the weights out of a graph that is one chain of the known operators."""
+    nodes = list(graph.node)
+    operators = " ".join(node.op_type for node in nodes)
+    if not _CHAIN.fullmatch(operators):
+        raise BundleError(file, f"is no generator of this program: its operators are {operators[:500]}")
+    if any(after.input[0] != node.output[0] for node, after in pairwise(nodes)):
+        raise BundleError(file, "is no generator of this program: its operators aren't one chain")
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    try:
+        return _taken(nodes, values)
+    except (KeyError, ValueError, IndexError) as error:
+        raise BundleError(file, f"is no generator of this program: {error}") from error
+
+
+def _taken(nodes: Sequence[onnx.NodeProto], values: dict[str, np.ndarray]) -> Weights:
+    """Raises KeyError, ValueError or IndexError where a node isn't as `graph` writes it."""
+    projection = nodes[0]
+    if _attributes(projection).get("transB") != 1:
+        raise ValueError("its projection isn't transposed")
+    reshape = next(node for node in nodes if node.op_type == "Reshape")
+    _, maps, height, width = values[reshape.input[1]].tolist()
+    layers = [node for node in nodes if node.op_type == "ConvTranspose"]
+    for layer in layers:
+        if _attributes(layer) != _DECONVOLUTION:
+            raise ValueError(f"a transposed convolution has {_attributes(layer)} where it should have {_DECONVOLUTION}")
+    return Weights(
+        project=_floats(values[projection.input[1]]),
+        offset=_floats(values[projection.input[2]]),
+        shape=(maps, height, width),
+        kernels=tuple(_floats(values[layer.input[1]]) for layer in layers),
+        offsets=tuple(_floats(values[layer.input[2]]) for layer in layers),
+    )
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, object]:
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _floats(values: np.ndarray) -> Floats32:
+    if values.dtype != np.float32:
+        raise ValueError(f"it has weights in {values.dtype}")
+    return values.copy()
+
+
+def _levels_apart(one: np.ndarray, other: np.ndarray) -> int:
+    return int(np.abs(one.astype(np.int16) - other).max())

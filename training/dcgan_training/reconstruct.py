@@ -1,0 +1,94 @@
+"""How well an encoder and the refinement after it give images back: errors, and a picture for people.
+
+All of it runs through the graphs as a server runs them. Errors are means over images and pixels of the squared
+difference in [-1, 1].
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from dcgan import generator, images, latents
+from dcgan.bundle import Bundle
+from dcgan.generator import Images, parts_of
+from dcgan.latents import Floats32, Refinement
+
+REFINE_STEPS: Final = 50
+GENERATED: Final = 1000  # images to measure on, and random latents to beat
+REAL: Final = 200
+NEAREST_OF: Final = 10_000
+_COLUMNS: Final = 10
+_TARGETS_SEED: Final = 0
+_OTHERS_SEED: Final = 1  # an encoder must beat latents that have nothing to do with the images
+
+
+class Reconstruction:
+    """The graphs of a bundle that has an encoder and a gradient, on the CPU."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._latent = bundle.manifest.latent
+        self._generator = generator.Generator(bundle, "cpu")
+        parts = parts_of(bundle, "cpu")
+        self._encoder, self._gradient = parts["encoder"], parts["latent_gradient"]
+
+    def figures(self, held_out: Images | None) -> dict[str, float]:
+        """Measures on generated images, and on the first 200 of `held_out`, which training never saw."""
+        found = self._figures("generated", self._samples(_TARGETS_SEED, GENERATED), GENERATED, "best")
+        if held_out is not None:
+            found |= self._figures("real", held_out[:REAL], NEAREST_OF, "nearest")
+        return found
+
+    def picture(self, originals: Images) -> bytes:
+        """Draws the first ten originals, below each what the encoder makes of it, and below that the refined; PNG."""
+        shown = originals[:_COLUMNS]
+        begun = self.encode(shown)
+        rows = [shown, self._draw(begun), self._draw(self.refine(shown, begun))]
+        return images.encode(images.grid(np.concatenate(rows), len(shown)), "png")
+
+    def encode(self, originals: Images) -> Floats32:
+        """Gives the latents of images, float32 (n, dim)."""
+        return np.concatenate([self._encoder.run(part)[0] for part in self._batches(originals)])
+
+    def refine(self, originals: Images, begun: Floats32, steps: int = REFINE_STEPS) -> Floats32:
+        """Moves latents `steps` steps towards `originals`."""
+        refinement = Refinement(begun, steps, self._latent.prior)
+        for _ in range(steps + 1):
+            refinement.take(*self._evaluate(originals, refinement.latents))
+        return refinement.best
+
+    def _figures(self, name: str, originals: Images, others: int, rank: str) -> dict[str, float]:
+        begun = self.encode(originals)
+        refined = self.refine(originals, begun)
+        return {
+            f"{name}_mse": self._error(originals, begun),
+            f"{name}_{rank}_of_{others}_mse": _nearest(originals, self._samples(_OTHERS_SEED, others)),
+            f"{name}_refined_mse": self._error(originals, refined),
+        }
+
+    def _error(self, originals: Images, values: Floats32) -> float:
+        return float(self._evaluate(originals, values)[1].mean(dtype=np.float64))
+
+    def _evaluate(self, originals: Images, values: Floats32) -> tuple[Floats32, Floats32]:
+        parts = zip(self._batches(values), self._batches(originals), strict=True)
+        gradients, errors = zip(*(self._gradient.run(*part) for part in parts), strict=True)
+        return np.concatenate(gradients), np.concatenate(errors)
+
+    def _samples(self, seed: int, count: int) -> Images:
+        values = latents.draw(seed, np.arange(count, dtype=np.uint64), self._latent.dim, self._latent.prior)
+        return self._draw(values)
+
+    def _draw(self, values: Floats32) -> Images:
+        return np.concatenate([self._generator.run(part) for part in self._batches(values)])
+
+    def _batches(self, rows: np.ndarray) -> Sequence[np.ndarray]:
+        """Cuts rows into batches of the size that a session is fastest with."""
+        size = self._generator.largest_batch
+        return [rows[first : first + size] for first in range(0, len(rows), size)]
+
+
+def _nearest(originals: Images, others: Images) -> float:
+    """Gives the mean error of the nearest of `others`, (k, h, w, c), to each of `originals`, (n, h, w, c)."""
+    one, two = (rows.reshape(len(rows), -1).astype(np.float32) / 127.5 - 1.0 for rows in (originals, others))
+    squares = np.square(one).sum(1)[:, None] + np.square(two).sum(1) - 2.0 * one @ two.T
+    return float(squares.min(1).mean() / one.shape[1])
