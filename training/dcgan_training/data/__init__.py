@@ -27,10 +27,12 @@ class Dataset:
     Attributes:
         images: uint8 of shape (n, size, size, channels), channels 1 or 3.
         digest: sha256 of shape and pixels in their order, so that idx, idx.gz and a folder of the same images agree.
+        names: of the files, in the order of the images, for a folder or a zip; empty for idx, which has none.
     """
 
     images: NDArray[np.uint8]
     digest: str
+    names: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -58,7 +60,7 @@ def load(path: Path, size: int | None = None) -> Dataset:
         DataError: names the file and what is wrong with it.
     """
     try:
-        images = _read(path, size)
+        images, names = _read(path, size)
     except OSError as error:
         raise DataError(error.filename or path, error.strerror or str(error)) from error
     _, height, width, _ = images.shape
@@ -68,15 +70,15 @@ def load(path: Path, size: int | None = None) -> Dataset:
         raise DataError(path, "holds one image only; training needs two or more")
     digest = hashlib.sha256(f"uint8 {images.shape}".encode())
     digest.update(np.ascontiguousarray(images).data)
-    return Dataset(images, digest.hexdigest())
+    return Dataset(images, digest.hexdigest(), names)
 
 
-def _read(path: Path, size: int | None) -> NDArray[np.uint8]:
+def _read(path: Path, size: int | None) -> pictures.Named:
     if not path.exists():
         raise DataError(path, "does not exist")
     if path.is_dir():
         file = idx.find(path)
-        return pictures.from_folder(path, size) if file is None else idx.read(file, size)
+        return pictures.from_folder(path, size) if file is None else (idx.read(file, size), ())
     if zipfile.is_zipfile(path):
         return pictures.from_zip(path, size)
-    return idx.read(path, size)
+    return idx.read(path, size), ()

@@ -15,7 +15,9 @@ from dcgan_training.data import pictures
 from dcgan_training.errors import DataError
 
 _IMAGES_MAGIC: Final = 0x00000803  # unsigned bytes, three dimensions
+_LABELS_MAGIC: Final = 0x00000801  # unsigned bytes, one dimension
 _HEADER_BYTES: Final = 16
+_LABELS_HEADER_BYTES: Final = 8
 _NAMES: Final = ("train-images-idx3-ubyte", "train-images-idx3-ubyte.gz")
 
 
@@ -51,6 +53,24 @@ def read(file: Path, size: int | None) -> NDArray[np.uint8]:
     if size is None or size == height == width:
         return images
     return pictures.fitted(images, size)
+
+
+def read_labels(file: Path) -> NDArray[np.uint8]:
+    """Reads an idx file of labels, uint8 of shape (n,).
+
+    Raises:
+        DataError: the file is no idx file of labels, is cut short, or is too long.
+        OSError: it can't be read.
+    """
+    content = _content(file)
+    header = np.frombuffer(content[:_LABELS_HEADER_BYTES], ">u4") if len(content) >= _LABELS_HEADER_BYTES else (0, 0)
+    magic, count = (int(number) for number in header)
+    if magic != _LABELS_MAGIC:
+        raise DataError(file, "is neither an idx file of labels nor a .csv file")
+    there = len(content) - _LABELS_HEADER_BYTES
+    if there != count:
+        raise DataError(file, f"its header says {count} labels but {there} follow")
+    return np.frombuffer(content, np.uint8, offset=_LABELS_HEADER_BYTES)
 
 
 def _content(file: Path) -> bytes:

@@ -19,11 +19,14 @@ from dcgan_training.errors import DataError
 SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
 
 
-def from_folder(folder: Path, size: int | None) -> NDArray[np.uint8]:
+Named = tuple[NDArray[np.uint8], tuple[str, ...]]  # uint8 (n, height, width, channels), and the name of each
+
+
+def from_folder(folder: Path, size: int | None) -> Named:
     """Reads every image below a folder, in the order of their paths; first frames of those that move.
 
     Returns:
-        uint8 of shape (n, height, width, channels).
+        uint8 of shape (n, height, width, channels), and the path of each below the folder.
 
     Raises:
         DataError: there are no images, one can't be read, or (without `size`) they aren't of one size.
@@ -37,7 +40,7 @@ def from_folder(folder: Path, size: int | None) -> NDArray[np.uint8]:
     return _stack(folder, names, lambda name: (folder / name).read_bytes(), size)
 
 
-def from_zip(file: Path, size: int | None) -> NDArray[np.uint8]:
+def from_zip(file: Path, size: int | None) -> Named:
     """Reads every image in a zip, as `from_folder` does."""
     try:
         with zipfile.ZipFile(file) as archive:
@@ -53,7 +56,7 @@ def fitted(stack: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.stack([images.fitted(image, size, size) for image in stack])
 
 
-def _stack(source: Path, names: Sequence[str], read: Callable[[str], bytes], size: int | None) -> NDArray[np.uint8]:
+def _stack(source: Path, names: Sequence[str], read: Callable[[str], bytes], size: int | None) -> Named:
     names = [name for name in names if _is_picture(PurePosixPath(name))]
     if not names:
         raise DataError(source, f"holds no images ({', '.join(sorted(SUFFIXES))})")
@@ -72,7 +75,7 @@ def _stack(source: Path, names: Sequence[str], read: Callable[[str], bytes], siz
         if pixels.shape[2] > stack.shape[3]:  # the first one with colour
             stack = np.repeat(stack, 3, axis=3)
         stack[place] = pixels
-    return stack
+    return stack, tuple(names)
 
 
 def _is_picture(name: PurePosixPath) -> bool:

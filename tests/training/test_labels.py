@@ -1,0 +1,192 @@
+import gzip
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import SUBSET
+
+from dcgan.errors import SettingsError
+from dcgan_training import known, labels
+from dcgan_training.data import Dataset, load
+from dcgan_training.errors import DataError
+
+COUNT = 80
+NAMES = tuple(f"{'left' if number % 2 else 'right'}/{number:03d}.png" for number in range(COUNT))
+DATA = Dataset(np.zeros((COUNT, 8, 8, 1), np.uint8), "0" * 64, NAMES)
+
+
+def idx(values: list[int], magic: int = 0x801, count: int | None = None) -> bytes:
+    """Encodes labels in the idx format."""
+    return struct.pack(">2I", magic, len(values) if count is None else count) + bytes(values)
+
+
+def table(directory: Path, *lines: str) -> Path:
+    """Writes a .csv file."""
+    file = directory / "labels.csv"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def people(directory: Path) -> Path:
+    """Writes a table as of a data set of faces: half of each gender, half of each age, half of each race."""
+    rows = (f"{number:03d}.png,{('Female', 'Male')[number % 2]},{('3-9', 'more than 70')[number // 40]},White"
+            for number in range(COUNT - 1))  # fmt: skip
+    return table(directory, "file,gender,age,race", *rows, "079.png,Male,more than 70,Black")
+
+
+def names(columns: list[labels.Column]) -> list[str]:
+    """Gives the names of the attributes that are offered."""
+    return [attribute.name for attribute in labels.offered(columns)[0]]
+
+
+def refusal(file: Path, data: Dataset = DATA) -> str:
+    """Gives the message with which labels are refused."""
+    with pytest.raises(DataError) as refused:
+        labels.read(file, data)
+    assert str(file) in str(refused.value)
+    return str(refused.value)
+
+
+def test_idx_labels_are_classes_by_number(tmp_path: Path) -> None:
+    """Gzipped or not, of those numbers that occur."""
+    values = [number % 2 * 7 for number in range(COUNT)]
+    (tmp_path / "plain").write_bytes(idx(values))
+    (tmp_path / "packed.gz").write_bytes(gzip.compress(idx(values)))
+    for name in ("plain", "packed.gz"):
+        (column,) = labels.read(tmp_path / name, DATA)
+        assert column.values == ("class_0", "class_7")
+        assert column.codes.tolist() == [number % 2 for number in range(COUNT)]
+
+
+def test_classes_of_fashion_mnist_have_names() -> None:
+    """Known by the digest of the images."""
+    data = replace(load(SUBSET), digest=known.FASHION_MNIST.digest)
+    assert names(labels.read(SUBSET / "train-labels-idx1-ubyte.gz", data)) == [
+        "tshirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle_boot"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (idx([0] * 79), "79 labels for 80 images"),
+        (idx([0] * 80, count=81), "says 81 labels but 80 follow"),
+        (idx([0] * 80, magic=0x803), "neither an idx file of labels nor a .csv file"),
+        (b"", "neither an idx file of labels nor a .csv file"),
+    ],
+)
+def test_idx_labels_that_do_not_fit_are_refused(tmp_path: Path, content: bytes, why: str) -> None:
+    """With the counts, or what is allowed."""
+    (tmp_path / "labels").write_bytes(content)
+    assert why in refusal(tmp_path / "labels")
+
+
+def test_a_column_file_matches_rows_to_images_in_any_order(tmp_path: Path) -> None:
+    """By path or by last name; images and files without a partner say nothing."""
+    lines = ["colour,file", "red,003.png", "blue,left/001.png", ",005.png", "red,elsewhere.png"]
+    (column,) = labels.read(table(tmp_path, *lines), DATA)
+    assert column.values == ("blue", "red")
+    assert {place: code for place, code in enumerate(column.codes.tolist()) if code != labels.UNLABELLED} == {
+        3: 1,
+        1: 0,
+    }
+
+
+def test_rows_without_a_column_file_go_in_order(tmp_path: Path) -> None:
+    """As many as there are images."""
+    (column,) = labels.read(table(tmp_path, "kind", *("ab"[number % 2] for number in range(COUNT))), DATA)
+    assert column.codes.tolist() == [number % 2 for number in range(COUNT)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (["kind", "a"], "1 rows for 80 images"),
+        (["file,kind", "003.png,a", "003.png,b"], "line 3 is of the same image as line 2"),
+        (["file,kind", "003.png"], "line 2 has 1 cells; the header has 2"),
+        (["file,kind", "no.png,a"], "none of the files is in the data"),
+        (["file", "003.png"], "line 1 must be a header"),
+        (["kind,kind", "a,b"], "line 1 must be a header"),
+        (["file,kind", '003.png,"a'], "no table"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(tmp_path: Path, lines: list[str], why: str) -> None:
+    """With the line, and what is allowed."""
+    assert why in refusal(table(tmp_path, *lines))
+
+
+def test_a_last_name_that_several_images_have_is_refused(tmp_path: Path) -> None:
+    """The path says which one is meant."""
+    data = replace(DATA, names=("a/1.png", "b/1.png", *NAMES[2:]))
+    assert "line 2: several images are called 1.png" in refusal(table(tmp_path, "file,kind", "1.png,x"), data)
+    labels.read(table(tmp_path, "file,kind", "a/1.png,x"), data)
+
+
+def test_files_can_not_be_matched_to_images_without_names(tmp_path: Path) -> None:
+    """As of an idx file."""
+    assert "they have no names" in refusal(table(tmp_path, "file,kind", "1.png,x"), replace(DATA, names=()))
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    """In the words of the system."""
+    assert "No such file" in refusal(tmp_path / "none.csv")
+
+
+def test_race_is_left_out_with_a_note(tmp_path: Path) -> None:
+    """Gender and age are offered, by names that can be typed."""
+    columns = labels.read(people(tmp_path), DATA)
+    assert names(columns) == ["female", "male", "age_3_9", "more_than_70"]
+    assert [note for note in labels.offered(columns)[1] if "race" in note]
+
+
+@pytest.mark.parametrize("heading", ["race", "Ethnicity", "skin tone", "perceived_race", "group"])
+def test_race_can_not_be_asked_for(tmp_path: Path, heading: str) -> None:
+    """Whatever the column is called, so long as its name or its values tell."""
+    lines = [heading, *(("East Asian", "White")[number % 2] for number in range(COUNT))]
+    columns = labels.read(table(tmp_path, *lines), DATA)
+    with pytest.raises(SettingsError, match="no direction is made for what people's race"):
+        labels.asked_for(columns, [f"x={heading}:White"])
+
+
+def test_an_attribute_has_the_name_that_is_asked_for(tmp_path: Path) -> None:
+    """NAME=COLUMN:VALUE."""
+    (attribute,) = labels.asked_for(labels.read(people(tmp_path), DATA), ["old=age:more than 70"])
+    assert (attribute.name, attribute.meaning, attribute.value) == ("old", "age more than 70", 1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "why"),
+    [
+        ("old", "must have the form NAME=COLUMN:VALUE"),
+        ("1st=age:3-9", "must be a letter, then"),
+        ("class=age:3-9", "must be a letter, then"),
+        ("old=years:3-9", "the labels have gender, age, race"),
+        ("old=age:90", "it is 3-9, more than 70"),
+    ],
+)
+def test_attributes_that_are_not_there_are_refused(tmp_path: Path, request_: str, why: str) -> None:
+    """With what is there."""
+    with pytest.raises(SettingsError, match=why):
+        labels.asked_for(labels.read(people(tmp_path), DATA), [request_])
+
+
+def test_an_attribute_asked_for_twice_is_refused(tmp_path: Path) -> None:
+    """One name, one direction."""
+    with pytest.raises(SettingsError, match="given twice"):
+        labels.asked_for(labels.read(people(tmp_path), DATA), ["x=age:3-9", "x=gender:Male"])
+
+
+def test_equal_values_of_two_columns_have_different_names(tmp_path: Path) -> None:
+    """By their columns; Python's own words get theirs too."""
+    lines = ["hat,coat", *(("yes,yes", "no,None")[number % 2] for number in range(COUNT))]
+    assert names(labels.read(table(tmp_path, *lines), DATA)) == ["no", "yes", "none", "coat_yes"]
+
+
+def test_columns_with_too_few_or_too_many_values_are_left_out(tmp_path: Path) -> None:
+    """Two to twenty values make kinds of thing; a value needs twenty images."""
+    lines = ["same,number,kind", *(f"x,{number},{'a' if number < 70 else 'b'}" for number in range(COUNT))]
+    columns = labels.read(table(tmp_path, *lines), DATA)
+    assert names(columns) == ["a"]
+    assert len(labels.offered(columns)[1]) == 3

@@ -1,0 +1,407 @@
+"""Directions in the latent space of a bundle: found by labels of real images, measured, and written into the bundle.
+
+The labelled real images are split by their content into two halves. A classifier trained on one half, the finder,
+labels samples of the model; a direction leads from those without an attribute to those that surely have it. A
+classifier trained on the other half, the judge, says what the direction does: it took no part in finding it.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+
+from dcgan import bundle, images, latents
+from dcgan.bundle.manifest import DirectionSpec, LatentSpec, Manifest
+from dcgan.errors import SettingsError
+from dcgan.generator import Generator
+from dcgan_training import classifier, labels, strips
+from dcgan_training.card import with_section
+from dcgan_training.classifier import Classifier, Codes, Floats, Pixels
+from dcgan_training.data import Dataset, load
+from dcgan_training.direction_measures import Gauge, Realism, Sampler, readings, useful_range
+from dcgan_training.errors import DataError
+from dcgan_training.labels import Attribute
+
+_FINDER_WIDTH: Final = 32
+_JUDGE_WIDTH: Final = 24
+_EPOCHS_AT_MOST: Final = 10
+_HELD_OUT: Final = 10  # one of so many images of the finder's half
+_MIN_LABELLED: Final = 100  # images
+_SURE: Final = 0.9  # probability over which a label counts, where that leaves enough samples
+_ENOUGH: Final = 1000  # samples that surely have the attribute
+_FEWEST: Final = 100  # with fewer, a direction of 100 values is mostly noise
+_ROUNDS: Final = 3  # of looking again at samples that were moved
+_LOOK_AT: Final = 3.0  # standard deviations of the prior to which they are moved
+_REAL: Final = 5000  # images that realism is measured against
+_FEWEST_MOVED: Final = 400
+_LEFT_OVER: Final = 0.1  # share of its length that a direction must keep when others are taken out of it
+_CHUNK: Final = 4096  # samples in memory at once
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to find.
+
+    Attributes:
+        attributes: NAME=COLUMN:VALUE each; none takes every value of every column that has few.
+        orthogonal_to: names of directions whose part is taken out of all others.
+    """
+
+    attributes: tuple[str, ...] = ()
+    orthogonal_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much work to do.
+
+    Attributes:
+        seed: of the classifiers and the samples; uint64.
+        samples: that the finder labels; a hundredth of them is moved to each strength.
+        shown: images that each classifier is trained on, but no image more than ten times.
+        threads: to draw in.
+    """
+
+    seed: int = 0
+    samples: int = 100_000
+    shown: int = 150_000
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A direction, what is known of it, and its picture."""
+
+    vector: Floats
+    spec: DirectionSpec
+    picture: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """What both classifiers and the samples are, for all attributes.
+
+    Attributes:
+        columns: that the classifiers have heads for, in order.
+        accuracies: of the finder, float32 (values,) for each column.
+        probabilities: that the finder gives the samples, float32 (samples, values) for each column.
+    """
+
+    columns: list[labels.Column]
+    finder: Classifier
+    judge: Classifier
+    accuracies: list[Floats]
+    realism: Realism
+    sampler: Sampler
+    values: Floats
+    probabilities: list[Floats]
+
+
+def add_directions(
+    path: Path, output: Path | None, sources: tuple[Path, Path], request: Request, plan: Plan, say: Say
+) -> dict[str, DirectionSpec]:
+    """Finds directions and writes the bundle again with them; those that it has under other names stay.
+
+    Args:
+        path: of the bundle.
+        output: of the new one, which must not exist; None replaces the old one.
+        sources: the images, which are cropped and resized to the model's size, and their labels.
+        request: what to find.
+        plan: how much work to do.
+        say: takes a line for the person who waits.
+
+    Returns:
+        What the manifest says of each direction that was found.
+
+    Raises:
+        DataError: the images or the labels can't be read, or don't fit each other or the model.
+        SettingsError: an attribute that was asked for can't be found, or no direction is left of it.
+        BundleError, OutputError: as of `bundle.extend`.
+    """
+    made = bundle.load(path)
+    data = _fitting(load(sources[0], made.manifest.image.height), made.manifest, sources[0])
+    columns = labels.read(sources[1], data)
+    attributes = labels.asked_for(columns, request.attributes)
+    if not attributes:
+        attributes, notes = labels.offered(columns)
+        for note in notes:
+            say(note)
+    _check_request(attributes, request, sources[1])
+    generator = Generator(made, "cpu")
+    looks = _looks(data, attributes, Sampler(generator, made.manifest.latent, plan.seed, plan.threads), plan, say)
+    vectors = _vectors(looks, attributes, bool(request.attributes), say)
+    _take_out(vectors, request.orthogonal_to)
+    found: dict[str, Found] = {}
+    for attribute in attributes:
+        if attribute.name in vectors:
+            found |= _measured(looks, attribute, vectors[attribute.name], bool(request.attributes), plan, say)
+    if not found:
+        raise SettingsError("no direction was found; the lines above say why, for each attribute")
+    _write(made, output, found, _command(request, plan))
+    return {name: direction.spec for name, direction in found.items()}
+
+
+def halves(pixels: Pixels) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Splits images by their content: equal images always fall on the same side.
+
+    Args:
+        pixels: uint8 (n, h, w, c).
+
+    Returns:
+        bool (n,) each: the finder's half, and what of it is held out.
+    """
+    words = np.array(
+        [int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:7], "big") for image in pixels], np.int64
+    )
+    finders = words % 2 == 0
+    return finders, finders & (words // 2 % _HELD_OUT == 0)
+
+
+def _fitting(data: Dataset, manifest: Manifest, path: Path) -> Dataset:
+    """Gives the images the model's number of channels; grey ones can be RGB, but not the other way round."""
+    channels = manifest.image.channels
+    if data.channels > channels:
+        raise DataError(path, f"has colour, but {manifest.name} draws grey images")
+    return data if data.channels == channels else replace(data, images=np.repeat(data.images, channels, axis=3))
+
+
+def _check_request(attributes: Sequence[Attribute], request: Request, file: Path) -> None:
+    if not attributes:
+        raise DataError(
+            file,
+            f"offers no attribute: a column must have 2 to {labels.MAX_VALUES} different values, "
+            f"of {labels.MIN_ROWS} images or more",
+        )
+    names = [attribute.name for attribute in attributes]
+    for name in request.orthogonal_to:
+        if name not in names:
+            raise SettingsError(
+                f"--orthogonal-to {name}: no such direction is looked for; there are {', '.join(names)}"
+            )
+
+
+def _looks(data: Dataset, attributes: Sequence[Attribute], sampler: Sampler, plan: Plan, say: Say) -> _Looks:
+    columns = list({attribute.column.name: attribute.column for attribute in attributes}.values())
+    codes = np.stack([column.codes for column in columns], 1)
+    labelled = (codes != labels.UNLABELLED).any(1)
+    pixels, codes = data.images[labelled], codes[labelled]
+    if len(pixels) < _MIN_LABELLED:
+        raise SettingsError(f"{len(pixels)} images have labels; {_MIN_LABELLED} are needed to learn from")
+    finders, held_out = halves(pixels)
+    say(f"training two classifiers on {len(pixels):,} labelled images")
+    trained = finders & ~held_out
+    finder = _classifier(pixels[trained], codes[trained], columns, _FINDER_WIDTH, plan.seed, plan)
+    judge = _classifier(pixels[~finders], codes[~finders], columns, _JUDGE_WIDTH, plan.seed + 1, plan)
+    accuracies = classifier.accuracies(finder, pixels[held_out], codes[held_out])
+    realism = Realism(finder.look(pixels[~finders][:_REAL])[0])
+    say(f"labelling {plan.samples:,} samples")
+    values = sampler.values(0, plan.samples)
+    probabilities = _probabilities(sampler, finder, values)
+    return _Looks(columns, finder, judge, accuracies, realism, sampler, values, probabilities)
+
+
+def _classifier(
+    pixels: Pixels, codes: Codes, columns: Sequence[labels.Column], width: int, seed: int, plan: Plan
+) -> Classifier:
+    counts = [len(column.values) for column in columns]
+    shown = min(plan.shown, _EPOCHS_AT_MOST * len(pixels))
+    return classifier.train(pixels, codes, counts, width=width, seed=seed % (1 << 64), shown=shown)
+
+
+def _probabilities(sampler: Sampler, network: Classifier, values: Floats) -> list[Floats]:
+    """Gives what a classifier sees in the samples of float32 (n, dim) latents: float32 (n, values) for each column."""
+    parts = [network.look(sampler.images(values[first : first + _CHUNK]))[1] for first in range(0, len(values), _CHUNK)]
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def _vectors(looks: _Looks, attributes: Sequence[Attribute], required: bool, say: Say) -> dict[str, Floats]:
+    """Finds a float32 (dim,) direction for each attribute that the model draws often enough."""
+    vectors = {}
+    for attribute in attributes:
+        column = _place(looks, attribute)
+        sure = looks.probabilities[column][:, attribute.value]
+        if (sure >= 0.5).sum() < _FEWEST or (sure < 1 - _SURE).sum() < _FEWEST:
+            count = int((sure >= 0.5).sum())
+            _leave_out(attribute, f"of {len(sure):,} samples {count:,} have it, too few or too many", required, say)
+            continue
+        vectors[attribute.name] = _refined(looks, column, attribute.value, _difference(looks.values, sure))
+    return vectors
+
+
+def _difference(values: Floats, sure: Floats) -> Floats:
+    """Gives the mean of the latents with an attribute less that of those without it.
+
+    Args:
+        values: float32 (n, dim).
+        sure: float32 (n,), the probability that each sample has it.
+    """
+    enough = float(np.sort(sure)[-min(_ENOUGH, len(sure))])
+    with_it = sure >= max(0.5, min(_SURE, enough))
+    difference: Floats = values[with_it].mean(0) - values[sure <= 1 - _SURE].mean(0)
+    return difference
+
+
+def _refined(looks: _Looks, column: int, value: int, difference: Floats) -> Floats:
+    """Turns a direction towards where most samples have the attribute, a way out along it; its length stays.
+
+    Among latents around a centre, the mean of those with the attribute, seen from the centre, is where their share
+    grows fastest (Stein's identity, for a normal prior). So the centre, held at its distance, follows that mean.
+    """
+    length, way = float(np.linalg.norm(difference)), _LOOK_AT * looks.sampler.deviation
+    unit = difference / length
+    for number in range(_ROUNDS):
+        values = looks.sampler.values(1 + number, max(_FEWEST_MOVED, len(looks.values) // 12))
+        moved = looks.sampler.moved(values, way * unit)
+        has = _probabilities(looks.sampler, looks.finder, moved)[column][:, value] >= 0.5
+        if has.sum() < _FEWEST:
+            break
+        mean = moved[has].mean(0)
+        unit = mean / np.linalg.norm(mean)
+    return (length * unit).astype(np.float32)
+
+
+def _take_out(vectors: dict[str, Floats], names: Sequence[str]) -> None:
+    """Takes the parts along some directions out of all others.
+
+    Raises:
+        SettingsError: less than a tenth of a direction's length would be left.
+    """
+    there = [name for name in names if name in vectors]
+    if not there:
+        return
+    basis, _ = np.linalg.qr(np.stack([vectors[name] for name in there], 1))
+    for name in vectors.keys() - set(there):
+        vector = vectors[name]
+        rest = (vector - basis @ (basis.T @ vector)).astype(np.float32)
+        share = float(np.linalg.norm(rest) / np.linalg.norm(vector))
+        if share < _LEFT_OVER:
+            raise SettingsError(
+                f"--orthogonal-to {' '.join(there)}: {share:.0%} of {name} would be left, the two mean the same here; "
+                f"at least {_LEFT_OVER:.0%} is needed"
+            )
+        vectors[name] = rest
+
+
+def _measured(
+    looks: _Looks, attribute: Attribute, vector: Floats, required: bool, plan: Plan, say: Say
+) -> dict[str, Found]:
+    """Measures a direction; gives it by name, or nothing where no strength of it is of use."""
+    column, sampler = _place(looks, attribute), looks.sampler
+    moved = max(_FEWEST_MOVED, plan.samples // 100)
+    gauge = Gauge(sampler, looks.finder, looks.realism, column, attribute.value)
+    low, high = useful_range(readings(gauge, sampler.values(8, moved), vector))
+    if low == high:
+        _leave_out(attribute, "no strength changes how often it is seen in images that look real", required, say)
+        return {}
+    fresh = sampler.values(9, moved)
+    sidewards = np.random.Generator(np.random.Philox(plan.seed)).standard_normal(fresh.shape)
+    sidewards *= np.linalg.norm(vector) / np.linalg.norm(sidewards, axis=1, keepdims=True)
+    judged = [
+        float((_probabilities(sampler, looks.judge, values)[column].argmax(1) == attribute.value).mean())
+        for values in (sampler.moved(fresh, high * vector), sampler.moved(fresh, high * sidewards))
+    ]
+    positive = int((looks.probabilities[column].argmax(1) == attribute.value).sum())
+    spec = DirectionSpec(
+        min_strength=low,
+        max_strength=high,
+        description=f"Towards {attribute.meaning}, seen in {positive / len(looks.values):.1%} of samples without it.",
+        accuracy=float(looks.accuracies[column][attribute.value]),
+        sample_count=len(looks.values),
+        positive_count=positive,
+        turned=judged[0],
+        turned_by_chance=judged[1],
+    )
+    say(f"{attribute.name}: strengths {low:g} to {high:g}, turned {spec.turned:.0%}, by chance {judged[1]:.0%}")
+    picture = _picture(sampler, f"direction({attribute.name})", spec, vector)
+    return {attribute.name: Found(vector, spec, picture)}
+
+
+def _picture(sampler: Sampler, title: str, spec: DirectionSpec, vector: Floats) -> bytes:
+    """Draws seeds 0 to 4 at seven strengths of the useful range, 0 among them, as a PNG file."""
+    strengths = _strengths(spec.min_strength, spec.max_strength)
+    values = np.concatenate([_seed(sampler.latent, seed) for seed in range(strips.ROWS)])
+    moved = [sampler.moved(row, strength * vector) for row in values for strength in strengths]
+    tiles = sampler.images(np.stack(moved))
+    return images.encode(strips.strip(f"{title}, seeds 0 to {strips.ROWS - 1}", strengths, tiles), "png")
+
+
+def _strengths(low: float, high: float) -> list[float]:
+    """Gives seven strengths from `low` to `high`; two of them below 0 where the range goes that far."""
+    below = 0 if low == 0 else 2 if high > 0 else strips.COLUMNS - 1
+    above = strips.COLUMNS - 1 - below
+    return [
+        *(low * (below - place) / below for place in range(below)),
+        0.0,
+        *(high * place / above for place in range(1, above + 1)),
+    ]
+
+
+def _seed(latent: LatentSpec, seed: int) -> Floats:
+    return latents.draw(seed, np.zeros(1, np.uint64), latent.dim, latent.prior)
+
+
+def _write(made: bundle.Bundle, output: Path | None, found: dict[str, Found], command: str) -> None:
+    vectors = {**made.directions, **{name: direction.vector for name, direction in found.items()}}
+    specs = {**made.manifest.directions, **{name: direction.spec for name, direction in found.items()}}
+    card = (made.path / bundle.MODEL_CARD).read_text() if bundle.MODEL_CARD in made.manifest.files else "\n## Licence\n"
+    files = {
+        bundle.DIRECTIONS: safetensors.numpy.save(vectors),
+        **{f"direction-{name}.png": direction.picture for name, direction in found.items()},
+        bundle.MODEL_CARD: with_section(card, "Directions", _section(specs, command)).encode(),
+    }
+    bundle.extend(made.path, output, {"directions": specs}, files)
+
+
+def _section(specs: dict[str, DirectionSpec], command: str) -> str:
+    rows = "\n".join(
+        f"| [{name}](direction-{name}.png) | {spec.min_strength:g} to {spec.max_strength:g} "
+        f"| {'' if spec.accuracy is None else f'{spec.accuracy:.1%}'} | {spec.sample_count:,} "
+        f"| {spec.positive_count / max(1, spec.sample_count):.1%} | {spec.turned:.1%} | {spec.turned_by_chance:.1%} |"
+        for name, spec in specs.items()
+    )
+    return f"""`seed(7) + 2*direction({next(iter(specs))})` moves a sample; strength 1 is the distance between the \
+mean latents of samples with and without the attribute.
+
+| direction | useful range | accuracy of the finder | samples labelled | with it, unmoved | turned | turned by chance |
+| --- | --- | --- | --- | --- | --- | --- |
+{rows}
+
+The labelled real images were split into halves by their content. A classifier trained on one, the finder, labelled \
+samples; its accuracy is the share of held-out images that it rightly says to have the attribute or not, which for a \
+rare one is high even by chance. A direction leads from the mean of samples without the attribute to that of those \
+which surely have it, and was turned {_ROUNDS} times towards where most moved samples have it. In the useful range the \
+precision of moved samples (arXiv:1904.06991, in features of the finder) is at least 0.75 of that of unmoved ones; \
+beyond it they look less and less like the data. Turned: the share of fresh samples at the greatest strength in which \
+a classifier trained on the other half sees the attribute; by chance: the same for random directions of the same length.
+
+```
+{command}
+```"""
+
+
+def _command(request: Request, plan: Plan) -> str:
+    attributes = "".join(f" --attribute {attribute}" for attribute in request.attributes)
+    orthogonal = "".join(f" --orthogonal-to {name}" for name in request.orthogonal_to)
+    return (
+        f"dcgan-train directions BUNDLE --data DATA --labels LABELS{attributes}{orthogonal} "
+        f"--samples {plan.samples} --seed {plan.seed} --threads {torch.get_num_threads()}"
+    )
+
+
+def _leave_out(attribute: Attribute, why: str, required: bool, say: Say) -> None:
+    """Says that there is no direction; an error where it was asked for by name."""
+    if required:
+        raise SettingsError(f"--attribute {attribute.name}: {why}")
+    say(f"{attribute.name} is left out: {why}")
+
+
+def _place(looks: _Looks, attribute: Attribute) -> int:
+    return next(place for place, column in enumerate(looks.columns) if column is attribute.column)
