@@ -18,6 +18,7 @@ from dcgan_training.config import SIZES, Settings
 _MAX_SEED: Final = (1 << 64) - 1
 _DEFAULT_SAVE_EVERY: Final = 200_000
 _ENCODER_IMAGES: Final = 1_000_000
+_DIRECTIONS_SAMPLES: Final = 100_000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -129,6 +130,22 @@ def _encoder(options: argparse.Namespace) -> int:
     return 0
 
 
+def _directions(options: argparse.Namespace) -> int:
+    from dcgan_training.directions import Plan, Request, add_directions
+    from dcgan_training.machine import Machine
+
+    machine = Machine.choose("cpu", "float32", options.threads)
+    request = Request(attributes=tuple(options.attribute), orthogonal_to=tuple(options.orthogonal_to))
+    plan = Plan(seed=options.seed, samples=options.samples, threads=machine.threads)
+    found = add_directions(options.bundle, options.output, (options.data, options.labels), request, plan, _say)
+    written, first = options.output or options.bundle, next(iter(found))
+    _say(
+        f"{written} has {', '.join(found)}; next: dcgan serve --model {written}, "
+        f'then dcgan generate "seed(7) + 2*direction({first})"'
+    )
+    return 0
+
+
 def _fetch(options: argparse.Namespace) -> int:
     from dcgan_training.fetch import fetch
 
@@ -148,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", help="train, or continue a run that was stopped"))
     _add_export(commands.add_parser("export", help="make a model bundle of a run"))
     _add_encoder(commands.add_parser("encoder", help="let a model bundle encode images"))
+    _add_directions(commands.add_parser("directions", help="find named directions in the latents of a model bundle"))
     _add_fetch(commands.add_parser("fetch", help="download a data set"))
     return parser
 
@@ -229,6 +247,40 @@ def _add_encoder(parser: argparse.ArgumentParser) -> None:
         help=f"to show, half of them generated; 1 or more (default: {_ENCODER_IMAGES})",
     )
     add("--width", type=_whole(1, 256), default=32, metavar="N", help="channels of its first map (default: 32)")
+    add("--seed", type=_whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
+    add("--threads", type=_whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
+
+
+def _add_directions(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Finds directions by labels of real images and writes a model bundle again with them."
+    parser.set_defaults(command=_directions)
+    add = parser.add_argument
+    add("bundle", type=Path, metavar="BUNDLE", help="directory of the model bundle")
+    add("--data", type=Path, required=True, metavar="PATH", help="real images, as for train")
+    add("--labels", type=Path, required=True, metavar="FILE", help="of these: an idx file, or a .csv with a header")
+    add("--output", type=Path, metavar="DIR", help="directory of the new bundle (default: BUNDLE, which is replaced)")
+    add(
+        "--attribute",
+        action="append",
+        default=[],
+        metavar="NAME=COLUMN:VALUE",
+        help="a direction to find; may be given again (default: each value of each column that has few)",
+    )
+    add(
+        "--orthogonal-to",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="directions whose part is taken out of all others (default: none)",
+    )
+    add(
+        "--samples",
+        type=_whole(1000, 10_000_000),
+        default=_DIRECTIONS_SAMPLES,
+        metavar="N",
+        help=f"to label; 1000 to 10000000, fewer for a slow model (default: {_DIRECTIONS_SAMPLES})",
+    )
     add("--seed", type=_whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
     add("--threads", type=_whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
 
