@@ -1,6 +1,7 @@
 """The commands' flags: names, types, ranges, defaults and help, on one line each where they fit."""
 
 import argparse
+import math
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
@@ -9,22 +10,39 @@ from dcgan.errors import InvalidField
 _Parser: TypeAlias = argparse.ArgumentParser
 
 _MAX_UINT64: Final = (1 << 64) - 1
-_POINT: Final = "such as 7, seed(7, 3), mean(1, 2), mix(3, 9, 0.25) or 'seed(7) + 1.5*direction(sneaker)'"
+_MAX_STRENGTH: Final = 1_000_000  # as of any weight
+_POINT: Final = "such as 7, seed(7, 3), mean(1, 2), image(face.png) or 'seed(7) + 1.5*direction(sneaker)'"
 
 
 def _add_sample(parser: _Parser) -> None:
     parser.add_argument("expressions", nargs="*", metavar="EXPRESSION", help=f"what to draw instead of seeds, {_POINT}")
     _add_target(parser)
-    parser.add_argument("--seed", type=whole(0, _MAX_UINT64), help="0 to 2^64 - 1. Default: the server draws one")
+    _add_seeds(parser)
+    parser.add_argument(
+        "--direction",
+        type=_direction,
+        action="append",
+        default=[],
+        metavar="NAME=STRENGTH",
+        help="add a direction of the model to every latent; may be given again. `dcgan model` lists them",
+    )
+    parser.add_argument(
+        "--keep-best", type=whole(1, 256), metavar="N", help="only the N of --count that score highest. Default: all"
+    )
+    parser.add_argument("--scores", action="store_true", help="print the score of each image on standard output")
+    parser.add_argument("--output", metavar="DIR", help="folder for one file an image, named by seed and index")
+    parser.add_argument("--format", choices=["png", "jpeg", "webp"], default="png", help="of these files. Default: png")
+    parser.add_argument("--grid", metavar="FILE", help="one picture of all images instead: .png, .jpg or .webp")
+    parser.add_argument("--latents", metavar="FILE", help="keep the latents too: .npy, float32 [count, latent_dim]")
+
+
+def _add_seeds(parser: _Parser) -> None:
+    parser.add_argument("--seed", type=whole(0, _MAX_UINT64), help="0 to 2^64 - 1. Default: one is drawn at random")
     parser.add_argument("--count", type=whole(1, (1 << 63) - 1), help="number of images. Default: 1")
     parser.add_argument("--index", type=whole(0, _MAX_UINT64), help="index of the first under the seed. Default: 0")
     parser.add_argument(
         "--truncation", type=float, metavar="T", help="cut latent values to [-T, T], 0 < T <= 8: more typical images"
     )
-    parser.add_argument("--output", metavar="DIR", help="folder for one file an image, named by seed and index")
-    parser.add_argument("--format", choices=["png", "jpeg", "webp"], default="png", help="of these files. Default: png")
-    parser.add_argument("--grid", metavar="FILE", help="one picture of all images instead: .png, .jpg or .webp")
-    parser.add_argument("--latents", metavar="FILE", help="keep the latents too: .npy, float32 [count, latent_dim]")
 
 
 def _add_interpolate(parser: _Parser) -> None:
@@ -46,6 +64,26 @@ def _add_arithmetic(parser: _Parser) -> None:
     parser.add_argument("--output", required=True, metavar="FILE", help="the sheet: .png, .jpg or .webp")
     parser.add_argument("--neighbours", type=whole(0, 64), default=8, help="images around the result. Default: 8")
     parser.add_argument("--neighbour-seed", type=whole(0, _MAX_UINT64), default=0, help="of their noise. Default: 0")
+
+    parser.add_argument("--pixels", action="store_true", help="draw the same sum of pixels below, to compare")
+    parser.add_argument("--parts", metavar="DIR", help="folder for each image as a PNG, and for latents.npz")
+
+
+def _add_encode(parser: _Parser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="images: PNG, JPEG, WebP, GIF or BMP")
+    _add_target(parser)
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for what the model draws instead")
+    parser.add_argument(
+        "--refine-steps", type=whole(0, (1 << 31) - 1), default=0, metavar="N", help="of descent. Default: 0"
+    )
+    parser.add_argument("--latents", metavar="FILE", help="keep the latents: .npy, float32 [files, latent_dim]")
+
+
+def _add_score(parser: _Parser) -> None:
+    parser.add_argument("files", nargs="*", metavar="FILE", help="images, instead of those of a seed")
+    _add_target(parser)
+    _add_seeds(parser)
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def _add_model(parser: _Parser) -> None:
@@ -84,7 +122,7 @@ def _add_target(parser: _Parser, timeout_s: float = 30.0) -> None:
     )
 
 
-ASKING: Final = frozenset({"sample", "interpolate", "arithmetic", "model"})
+ASKING: Final = frozenset({"sample", "interpolate", "arithmetic", "encode", "score", "model"})
 COMMANDS: Final[Mapping[str, tuple[Callable[[_Parser], None], str]]] = {
     "serve": (_add_serve, "serve a model bundle over gRPC"),
     "verify": (_add_verify, "check a model bundle: hashes, shapes, and the images that it must give"),
@@ -93,6 +131,8 @@ COMMANDS: Final[Mapping[str, tuple[Callable[[_Parser], None], str]]] = {
     "sample": (_add_sample, "draw images, as files or in one grid"),
     "interpolate": (_add_interpolate, "draw an animation through latents"),
     "arithmetic": (_add_arithmetic, "add and subtract images, drawn as a sheet"),
+    "encode": (_add_encode, "find the latents that images come from"),
+    "score": (_add_score, "ask the discriminator how like real ones images are"),
 }
 
 
@@ -105,6 +145,18 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _direction(text: str) -> tuple[str, float]:
+    name, _, strength = text.rpartition("=")
+    try:
+        value = float(strength)
+    except ValueError:
+        value = math.nan
+    if not name or not abs(value) <= _MAX_STRENGTH:  # also refuses NaN
+        allowed = f"NAME=STRENGTH, such as sneaker=2, with a strength of up to +-{_MAX_STRENGTH:,}"
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not {allowed}")
+    return name, value
 
 
 def _address(text: str) -> str:

@@ -13,7 +13,7 @@ from dcgan.images.encoders import Format, Pixels
 from dcgan.images.files import replacing, save
 from dcgan.images.fitting import fitted
 from dcgan.images.layout import enlarge, enlarged_to, grid
-from dcgan.images.sheets import SheetTerm, sheet
+from dcgan.images.sheets import SheetTerm, pixel_sum, sheet
 
 __all__ = [
     "Format",
@@ -27,6 +27,7 @@ __all__ = [
     "format_of",
     "from_pillow",
     "grid",
+    "pixel_sum",
     "replacing",
     "save",
     "sheet",

@@ -1,7 +1,8 @@
 """The arithmetic sheet: a sum of pictures written out so that it reads without a caption.
 
 The layout is that of figure 7 in Radford et al. 2016, arXiv:1511.06434: above each term its exemplars, in one row
-the terms' means with + and - between, then = and the result in the middle of its neighbours.
+the terms' means with + and - between, then = and the result in the middle of its neighbours. Below, where it is asked
+for, stands the same sum of pixels instead of latents, as in figure 8: misaligned pictures, added, show as ghosts.
 """
 
 import math
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcgan.images.codecs import from_pillow, to_pillow
 from dcgan.images.encoders import Pixels
@@ -44,24 +46,32 @@ class SheetTerm:
     exemplars: Pixels
 
 
-def sheet(terms: Sequence[SheetTerm], result: Pixels, neighbours: Pixels) -> Pixels:
+def pixel_sum(terms: Sequence[SheetTerm]) -> Pixels:
+    """Adds up the terms' pictures, each the mean of its exemplars: uint8 (h, w, c), clipped to what can be shown."""
+    return _levels(sum((term.weight * _pixel_mean(term) for term in terms), np.zeros(terms[0].mean.shape)))
+
+
+def sheet(terms: Sequence[SheetTerm], result: Pixels, neighbours: Pixels, *, pixels: bool = False) -> Pixels:
     """Draws the sum.
 
     Args:
         terms: at least one; pictures of the shape of the result.
         result: uint8 (h, w, c), the picture of the sum.
         neighbours: uint8 (n, h, w, c), drawn around the result: 8 make it the middle of 3 x 3; n may be 0.
+        pixels: whether to draw the same sum of pixels below.
 
     Returns:
         uint8 of shape (H, W, c).
     """
     if not terms:
         raise ValueError("a sheet needs at least one term")
-    plan = _Plan.of(terms, result, len(neighbours))
+    plan = _Plan.of(terms, result, len(neighbours), pixels)
     canvas = to_pillow(np.full((plan.height, plan.width, result.shape[2]), 255, np.uint8))
     for number, term in enumerate(terms):
         _draw_term(canvas, plan, number, term)
     _draw_result(canvas, plan, result, neighbours)
+    if pixels:
+        _draw_pixels(canvas, plan, terms)
     return from_pillow(canvas)
 
 
@@ -75,10 +85,11 @@ class _Plan:
     block_columns: int
     block_rows: int
     row_top: int  # of the row of means
+    pixel_top: int  # of the row of pixel means, if there is one
     height: int
 
     @classmethod
-    def of(cls, terms: Sequence[SheetTerm], result: Pixels, neighbour_count: int) -> "_Plan":
+    def of(cls, terms: Sequence[SheetTerm], result: Pixels, neighbour_count: int, pixels: bool) -> "_Plan":
         """Plans a sheet: what stands above and below the row of means decides the height."""
         height, width = enlarged_to(result, _TILE).shape[:2]
         columns = math.isqrt(neighbour_count) + 1
@@ -89,7 +100,10 @@ class _Plan:
         above = max(exemplar_rows * step + _GAP * (exemplar_rows > 0), rows // 2 * step)
         below = max(label_lines * _LINE, (rows - 1 - rows // 2) * step + _LINE)
         top = above + _GAP
-        return cls(width, height, len(terms), columns, rows, top, top + height + _GAP + below + _GAP)
+        bottom = top + height + _GAP + below + _GAP
+        pixel_top = bottom + 2 * _GAP + _LINE + _GAP
+        end = pixel_top + height + _GAP + _LINE + _GAP
+        return cls(width, height, len(terms), columns, rows, top, pixel_top, end if pixels else bottom)
 
     @property
     def width(self) -> int:
@@ -113,7 +127,7 @@ def _draw_term(canvas: "Image.Image", plan: _Plan, number: int, term: SheetTerm)
         _paste(canvas, exemplar, left, plan.row_top - _GAP - (row + 1) * (plan.tile_height + _GAP))
     if len(term.exemplars):
         _draw_bar(canvas, left, plan.row_top - _GAP - 1, plan.tile_width)
-    _write_operator(canvas, plan, left, _operator(term.weight, number == 0))
+    _write_operator(canvas, plan, left, plan.row_top, _operator(term.weight, number == 0))
     middle = left + plan.tile_width // 2
     for line, text in enumerate(_lines(term.label, plan.tile_width)):
         _write(canvas, middle, plan.row_top + plan.tile_height + _GAP + line * _LINE + _LINE // 2, text, _TEXT_SIZE)
@@ -122,7 +136,7 @@ def _draw_term(canvas: "Image.Image", plan: _Plan, number: int, term: SheetTerm)
 def _draw_result(canvas: "Image.Image", plan: _Plan, result: Pixels, neighbours: Pixels) -> None:
     from PIL import ImageDraw
 
-    _write_operator(canvas, plan, plan.block_left, "=")
+    _write_operator(canvas, plan, plan.block_left, plan.row_top, "=")
     places = _places(plan)
     left, top = next(places)
     frame = (left - 5, top - 5, left + plan.tile_width + 4, top + plan.tile_height + 4)
@@ -135,6 +149,35 @@ def _draw_result(canvas: "Image.Image", plan: _Plan, result: Pixels, neighbours:
     text = "result, among its neighbours" if len(neighbours) else "result"
     middle = (plan.block_left + plan.width - _GAP) // 2
     _write(canvas, middle, bottom + _GAP + _LINE // 2, text, _TEXT_SIZE)
+
+
+def _draw_pixels(canvas: "Image.Image", plan: _Plan, terms: Sequence[SheetTerm]) -> None:
+    """Draws the row below: the mean of each term's exemplars, and what they come to, pixel by pixel."""
+    from PIL import ImageDraw
+
+    top = plan.pixel_top
+    line = top - _GAP - _LINE - _GAP
+    ImageDraw.Draw(canvas).rectangle((_GAP, line, plan.width - _GAP, line), fill="grey")
+    _write(canvas, plan.width // 2, line + _GAP + _LINE // 2, "the same sum of pixels, for comparison", _TEXT_SIZE)
+    for number, term in enumerate(terms):
+        left = plan.term_left(number)
+        _paste(canvas, _levels(_pixel_mean(term)), left, top)
+        _write_operator(canvas, plan, left, top, _operator(term.weight, number == 0))
+    left = plan.block_left + plan.block_columns // 2 * (plan.tile_width + _GAP)
+    _write_operator(canvas, plan, plan.block_left, top, "=")
+    _paste(canvas, pixel_sum(terms), left, top)
+    middle = left + plan.tile_width // 2
+    _write(canvas, middle, top + plan.tile_height + _GAP + _LINE // 2, "sum of pixels", _TEXT_SIZE)
+
+
+def _pixel_mean(term: SheetTerm) -> NDArray[np.float64]:
+    """Takes the mean of a term's exemplars, pixel by pixel; a term without any is its own."""
+    mean: NDArray[np.float64] = (term.exemplars if len(term.exemplars) else term.mean[None]).mean(axis=0)
+    return mean
+
+
+def _levels(levels: NDArray[np.float64]) -> Pixels:
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
 
 
 def _places(plan: _Plan) -> Iterator[tuple[int, int]]:
@@ -169,9 +212,9 @@ def _draw_bar(canvas: "Image.Image", left: int, middle: int, width: int) -> None
     ImageDraw.Draw(canvas).rectangle((left, middle, left + width - 1, middle + 1), fill="black")
 
 
-def _write_operator(canvas: "Image.Image", plan: _Plan, right: int, text: str) -> None:
+def _write_operator(canvas: "Image.Image", plan: _Plan, right: int, top: int, text: str) -> None:
     size = _OPERATOR_SIZE if len(text) < 3 else _TEXT_SIZE
-    _write(canvas, right - _BETWEEN // 2, plan.row_top + plan.tile_height // 2, text, size)
+    _write(canvas, right - _BETWEEN // 2, top + plan.tile_height // 2, text, size)
 
 
 def _write(canvas: "Image.Image", x: int, y: int, text: str, size: int) -> None:
