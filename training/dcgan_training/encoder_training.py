@@ -23,8 +23,8 @@ from dcgan_training.machine import Machine, keep_freed_memory
 from dcgan_training.networks import channels_last
 
 BATCH_SIZE: Final = 128
-_RATE: Final = 1e-3
-_LATENT_WEIGHT: Final = 0.1  # of the latents' squared error beside the images'
+_RATE: Final = 2e-3
+_LATENT_WEIGHT: Final = 0.02  # of the latents' squared error beside the images'
 _LINE_EVERY_S: Final = 30.0
 
 

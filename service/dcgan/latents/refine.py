@@ -13,8 +13,9 @@ import numpy as np
 
 from dcgan.latents.seeds import Floats32, Prior
 
-_RATE: Final = 0.1  # of the first step, in units of a latent's values
-_DECAYS: Final = 0.9, 0.999  # of Adam's first and second moments
+# Measured on Fashion-MNIST: in 50 steps the usual decays, 0.9 and 0.999, left a fifth more error at their best rate.
+_RATE: Final = 0.07  # of the first step, in units of a latent's values
+_DECAYS: Final = 0.7, 0.8  # of Adam's first and second moments
 _EPSILON: Final = 1e-12  # errors are means over pixels, so gradients are small: 1e-4 and less
 
 
