@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from runs import SUBSET
 
 from dcgan import bundle
 from dcgan.bundle.manifest import LatentSpec, Manifest
@@ -14,6 +13,7 @@ from dcgan_training.cli import main
 from dcgan_training.direction_measures import Reading, Realism, Sampler, useful_range
 from dcgan_training.directions import Plan, Request, add_directions, halves
 from dcgan_training.errors import DataError
+from runs import SUBSET
 
 LABELS = SUBSET / "train-labels-idx1-ubyte.gz"
 PLAIN = {"directions": {}, "calibration": None, "encoder": None}

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import SUBSET
 
 from dcgan.errors import SettingsError
 from dcgan_training import known, labels
 from dcgan_training.data import Dataset, load
 from dcgan_training.errors import DataError
+from runs import SUBSET
 
 COUNT = 80
 NAMES = tuple(f"{'left' if number % 2 else 'right'}/{number:03d}.png" for number in range(COUNT))
