@@ -72,3 +72,15 @@ def test_latents_of_a_uniform_prior_stay_inside(prior: Prior, lowest: float) -> 
     """The aim lies outside of [-1, 1] in one value: a uniform prior stops at the edge, a normal one doesn't."""
     best = refined(np.zeros((1, 3), np.float32), steps=200, prior=prior)
     assert best[0] == pytest.approx([0.5, lowest, 1.0], abs=0.02)
+
+
+def test_a_step_that_made_it_worse_is_tried_again_shorter() -> None:
+    """From the best latents, in the same direction."""
+    refinement = Refinement(np.zeros((1, 3), np.float32), 5, "normal")
+    uphill = np.array([[1.0, 0.0, 0.0]], np.float32)
+    refinement.take(uphill, np.array([1.0], np.float32))
+    first = refinement.latents
+    refinement.take(uphill, np.array([2.0], np.float32))
+    second = refinement.latents
+    assert refinement.best.tolist() == [[0.0, 0.0, 0.0]]
+    assert first[0, 0] < second[0, 0] < 0.0
