@@ -8,7 +8,7 @@ from dcgan import bundle
 from dcgan.bundle.manifest import LatentSpec, Manifest
 from dcgan.errors import SettingsError
 from dcgan.generator import Generator
-from dcgan_training import classifier, directions, labels, strips
+from dcgan_training import classifier, direction_vectors, directions, labels, strips
 from dcgan_training.cli import main
 from dcgan_training.direction_measures import Reading, Realism, Sampler, useful_range
 from dcgan_training.directions import Plan, Request, add_directions, halves
@@ -75,11 +75,11 @@ def test_classes_that_the_model_does_not_draw_are_left_out_with_a_note(found: Pa
 def test_each_direction_has_a_picture(found: Path) -> None:
     """Five seeds at seven strengths; the middle of what is unmoved is the seed's own image."""
     loaded = bundle.load(found)
-    unmoved = Generator(loaded, "cpu").run(directions._seed(loaded.manifest.latent, 0))[0, :, :, 0]
+    unmoved = Generator(loaded, "cpu").run(strips._of_seed(loaded.manifest.latent, 0))[0, :, :, 0]
     for name, spec in loaded.manifest.directions.items():
         with Image.open(found / f"direction-{name}.png") as picture:
             assert (picture.mode, picture.width) == ("L", 7 * 58 + 2)
-            column = directions._strengths(spec.min_strength, spec.max_strength).index(0)
+            column = strips.strengths_of(spec.min_strength, spec.max_strength).index(0)
             pixels = np.asarray(picture)[-5 * 58 : -4 * 58 - 2 : 2, 2 + column * 58 : column * 58 + 58 : 2]
         assert np.array_equal(pixels, unmoved)
 
@@ -110,7 +110,7 @@ def test_other_directions_are_made_orthogonal() -> None:
     """To all that are named, which stay as they are."""
     vectors = {name: RANDOM.standard_normal(20).astype(np.float32) for name in "abcd"}
     before = dict(vectors)
-    directions._take_out(vectors, ["a", "b"])
+    direction_vectors.take_out(vectors, ["a", "b"])
     for named in "ab":
         assert vectors[named] is before[named]
         assert all(abs(vectors[other] @ vectors[named]) < 1e-4 for other in "cd")
@@ -119,7 +119,7 @@ def test_other_directions_are_made_orthogonal() -> None:
 def test_a_direction_of_which_nothing_is_left_is_refused() -> None:
     """It means the same as the one that is taken out of it."""
     with pytest.raises(SettingsError, match="the two mean the same"):
-        directions._take_out({"a": np.ones(9, np.float32), "b": -np.ones(9, np.float32)}, ["a"])
+        direction_vectors.take_out({"a": np.ones(9, np.float32), "b": -np.ones(9, np.float32)}, ["a"])
 
 
 def test_a_direction_to_be_orthogonal_to_must_be_looked_for(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,7 +203,7 @@ def test_a_strip_in_colour_writes_its_strengths_above_the_columns() -> None:
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 2.0), (0.0, 3.0), (-2.0, 0.0)])
 def test_strengths_of_a_strip_span_the_useful_range(low: float, high: float) -> None:
     """Seven of them, rising, 0 among them."""
-    strengths = directions._strengths(low, high)
+    strengths = strips.strengths_of(low, high)
     assert (strengths[0], strengths[-1], len(strengths)) == (low, high, 7)
     assert strengths == sorted(strengths)
     assert 0 in strengths

@@ -141,7 +141,7 @@ def _directions(options: argparse.Namespace) -> int:
     written, first = options.output or options.bundle, next(iter(found))
     _say(
         f"{written} has {', '.join(found)}; next: dcgan serve --model {written}, "
-        f'then dcgan generate "seed(7) + 2*direction({first})"'
+        f'then dcgan sample "seed(7) + 1*direction({first})" --grid {first}.png'
     )
     return 0
 

@@ -16,14 +16,15 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
-from dcgan import bundle, images, latents
-from dcgan.bundle.manifest import DirectionSpec, LatentSpec, Manifest
+from dcgan import bundle
+from dcgan.bundle.manifest import DirectionSpec, Manifest
 from dcgan.errors import SettingsError
 from dcgan.generator import Generator
-from dcgan_training import classifier, labels, strips
+from dcgan_training import classifier, direction_vectors, labels, strips
 from dcgan_training.card import with_section
 from dcgan_training.classifier import Classifier, Codes, Floats, Pixels
 from dcgan_training.data import Dataset, load
+from dcgan_training.direction_card import section
 from dcgan_training.direction_measures import Gauge, Realism, Sampler, readings, useful_range
 from dcgan_training.errors import DataError
 from dcgan_training.labels import Attribute
@@ -33,14 +34,8 @@ _JUDGE_WIDTH: Final = 24
 _EPOCHS_AT_MOST: Final = 10
 _HELD_OUT: Final = 10  # one of so many images of the finder's half
 _MIN_LABELLED: Final = 100  # images
-_SURE: Final = 0.9  # probability over which a label counts, where that leaves enough samples
-_ENOUGH: Final = 1000  # samples that surely have the attribute
-_FEWEST: Final = 100  # with fewer, a direction of 100 values is mostly noise
-_ROUNDS: Final = 3  # of looking again at samples that were moved
-_LOOK_AT: Final = 3.0  # standard deviations of the prior to which they are moved
 _REAL: Final = 5000  # images that realism is measured against
 _FEWEST_MOVED: Final = 400
-_LEFT_OVER: Final = 0.1  # share of its length that a direction must keep when others are taken out of it
 _CHUNK: Final = 4096  # samples in memory at once
 
 Say = Callable[[str], None]
@@ -138,7 +133,7 @@ def add_directions(
     generator = Generator(made, "cpu")
     looks = _looks(data, attributes, Sampler(generator, made.manifest.latent, plan.seed, plan.threads), plan, say)
     vectors = _vectors(looks, attributes, bool(request.attributes), say)
-    _take_out(vectors, request.orthogonal_to)
+    direction_vectors.take_out(vectors, request.orthogonal_to)
     found: dict[str, Found] = {}
     for attribute in attributes:
         if attribute.name in vectors:
@@ -228,66 +223,17 @@ def _vectors(looks: _Looks, attributes: Sequence[Attribute], required: bool, say
     for attribute in attributes:
         column = _place(looks, attribute)
         sure = looks.probabilities[column][:, attribute.value]
-        if (sure >= 0.5).sum() < _FEWEST or (sure < 1 - _SURE).sum() < _FEWEST:
+        if (sure >= 0.5).sum() < direction_vectors.FEWEST or (
+            sure < 1 - direction_vectors.SURE
+        ).sum() < direction_vectors.FEWEST:
             count = int((sure >= 0.5).sum())
             _leave_out(attribute, f"of {len(sure):,} samples {count:,} have it, too few or too many", required, say)
             continue
-        vectors[attribute.name] = _refined(looks, column, attribute.value, _difference(looks.values, sure))
+        first = direction_vectors.difference(looks.values, sure)
+        has = _has(looks, column, attribute.value)
+        count = max(_FEWEST_MOVED, len(looks.values) // 12)
+        vectors[attribute.name] = direction_vectors.refined(looks.sampler, count, has, first)
     return vectors
-
-
-def _difference(values: Floats, sure: Floats) -> Floats:
-    """Gives the mean of the latents with an attribute less that of those without it.
-
-    Args:
-        values: float32 (n, dim).
-        sure: float32 (n,), the probability that each sample has it.
-    """
-    enough = float(np.sort(sure)[-min(_ENOUGH, len(sure))])
-    with_it = sure >= max(0.5, min(_SURE, enough))
-    difference: Floats = values[with_it].mean(0) - values[sure <= 1 - _SURE].mean(0)
-    return difference
-
-
-def _refined(looks: _Looks, column: int, value: int, difference: Floats) -> Floats:
-    """Turns a direction towards where most samples have the attribute, a way out along it; its length stays.
-
-    Among latents around a centre, the mean of those with the attribute, seen from the centre, is where their share
-    grows fastest (Stein's identity, for a normal prior). So the centre, held at its distance, follows that mean.
-    """
-    length, way = float(np.linalg.norm(difference)), _LOOK_AT * looks.sampler.deviation
-    unit = difference / length
-    for number in range(_ROUNDS):
-        values = looks.sampler.values(1 + number, max(_FEWEST_MOVED, len(looks.values) // 12))
-        moved = looks.sampler.moved(values, way * unit)
-        has = _probabilities(looks.sampler, looks.finder, moved)[column][:, value] >= 0.5
-        if has.sum() < _FEWEST:
-            break
-        mean = moved[has].mean(0)
-        unit = mean / np.linalg.norm(mean)
-    return (length * unit).astype(np.float32)
-
-
-def _take_out(vectors: dict[str, Floats], names: Sequence[str]) -> None:
-    """Takes the parts along some directions out of all others.
-
-    Raises:
-        SettingsError: less than a tenth of a direction's length would be left.
-    """
-    there = [name for name in names if name in vectors]
-    if not there:
-        return
-    basis, _ = np.linalg.qr(np.stack([vectors[name] for name in there], 1))
-    for name in vectors.keys() - set(there):
-        vector = vectors[name]
-        rest = (vector - basis @ (basis.T @ vector)).astype(np.float32)
-        share = float(np.linalg.norm(rest) / np.linalg.norm(vector))
-        if share < _LEFT_OVER:
-            raise SettingsError(
-                f"--orthogonal-to {' '.join(there)}: {share:.0%} of {name} would be left, the two mean the same here; "
-                f"at least {_LEFT_OVER:.0%} is needed"
-            )
-        vectors[name] = rest
 
 
 def _measured(
@@ -320,32 +266,7 @@ def _measured(
         turned_by_chance=judged[1],
     )
     say(f"{attribute.name}: strengths {low:g} to {high:g}, turned {spec.turned:.0%}, by chance {judged[1]:.0%}")
-    picture = _picture(sampler, f"direction({attribute.name})", spec, vector)
-    return {attribute.name: Found(vector, spec, picture)}
-
-
-def _picture(sampler: Sampler, title: str, spec: DirectionSpec, vector: Floats) -> bytes:
-    """Draws seeds 0 to 4 at seven strengths of the useful range, 0 among them, as a PNG file."""
-    strengths = _strengths(spec.min_strength, spec.max_strength)
-    values = np.concatenate([_seed(sampler.latent, seed) for seed in range(strips.ROWS)])
-    moved = [sampler.moved(row, strength * vector) for row in values for strength in strengths]
-    tiles = sampler.images(np.stack(moved))
-    return images.encode(strips.strip(f"{title}, seeds 0 to {strips.ROWS - 1}", strengths, tiles), "png")
-
-
-def _strengths(low: float, high: float) -> list[float]:
-    """Gives seven strengths from `low` to `high`; two of them below 0 where the range goes that far."""
-    below = 0 if low == 0 else 2 if high > 0 else strips.COLUMNS - 1
-    above = strips.COLUMNS - 1 - below
-    return [
-        *(low * (below - place) / below for place in range(below)),
-        0.0,
-        *(high * place / above for place in range(1, above + 1)),
-    ]
-
-
-def _seed(latent: LatentSpec, seed: int) -> Floats:
-    return latents.draw(seed, np.zeros(1, np.uint64), latent.dim, latent.prior)
+    return {attribute.name: Found(vector, spec, strips.picture(sampler, attribute.name, spec, vector))}
 
 
 def _write(made: bundle.Bundle, output: Path | None, found: dict[str, Found], command: str) -> None:
@@ -355,36 +276,9 @@ def _write(made: bundle.Bundle, output: Path | None, found: dict[str, Found], co
     files = {
         bundle.DIRECTIONS: safetensors.numpy.save(vectors),
         **{f"direction-{name}.png": direction.picture for name, direction in found.items()},
-        bundle.MODEL_CARD: with_section(card, "Directions", _section(specs, command)).encode(),
+        bundle.MODEL_CARD: with_section(card, "Directions", section(specs, command)).encode(),
     }
     bundle.extend(made.path, output, {"directions": specs}, files)
-
-
-def _section(specs: dict[str, DirectionSpec], command: str) -> str:
-    rows = "\n".join(
-        f"| [{name}](direction-{name}.png) | {spec.min_strength:g} to {spec.max_strength:g} "
-        f"| {'' if spec.accuracy is None else f'{spec.accuracy:.1%}'} | {spec.sample_count:,} "
-        f"| {spec.positive_count / max(1, spec.sample_count):.1%} | {spec.turned:.1%} | {spec.turned_by_chance:.1%} |"
-        for name, spec in specs.items()
-    )
-    return f"""`seed(7) + 2*direction({next(iter(specs))})` moves a sample; strength 1 is the distance between the \
-mean latents of samples with and without the attribute.
-
-| direction | useful range | accuracy of the finder | samples labelled | with it, unmoved | turned | turned by chance |
-| --- | --- | --- | --- | --- | --- | --- |
-{rows}
-
-The labelled real images were split into halves by their content. A classifier trained on one, the finder, labelled \
-samples; its accuracy is the share of held-out images that it rightly says to have the attribute or not, which for a \
-rare one is high even by chance. A direction leads from the mean of samples without the attribute to that of those \
-which surely have it, and was turned {_ROUNDS} times towards where most moved samples have it. In the useful range the \
-precision of moved samples (arXiv:1904.06991, in features of the finder) is at least 0.75 of that of unmoved ones; \
-beyond it they look less and less like the data. Turned: the share of fresh samples at the greatest strength in which \
-a classifier trained on the other half sees the attribute; by chance: the same for random directions of the same length.
-
-```
-{command}
-```"""
 
 
 def _command(request: Request, plan: Plan) -> str:
@@ -394,6 +288,11 @@ def _command(request: Request, plan: Plan) -> str:
         f"dcgan-train directions BUNDLE --data DATA --labels LABELS{attributes}{orthogonal} "
         f"--samples {plan.samples} --seed {plan.seed} --threads {torch.get_num_threads()}"
     )
+
+
+def _has(looks: _Looks, column: int, value: int) -> direction_vectors.Has:
+    """Makes the finder's look at the samples of latents."""
+    return lambda values: _probabilities(looks.sampler, looks.finder, values)[column][:, value] >= 0.5
 
 
 def _leave_out(attribute: Attribute, why: str, required: bool, say: Say) -> None:

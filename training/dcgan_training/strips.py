@@ -5,8 +5,10 @@ from typing import Final
 
 import numpy as np
 
-from dcgan import images
-from dcgan_training.classifier import Pixels
+from dcgan import images, latents
+from dcgan.bundle.manifest import DirectionSpec, LatentSpec
+from dcgan_training.classifier import Floats, Pixels
+from dcgan_training.direction_measures import Sampler
 
 ROWS: Final = 5
 COLUMNS: Final = 7
@@ -14,6 +16,30 @@ _PADDING: Final = 2
 _TITLE: Final = 18
 _LABEL: Final = 16
 _SMALLEST: Final = 48  # width of a tile, px, under which a strength can't be written above it
+
+
+def picture(sampler: Sampler, name: str, spec: DirectionSpec, vector: Floats) -> bytes:
+    """Draws seeds 0 to 4 at seven strengths of the useful range, 0 among them, as a PNG file."""
+    strengths = strengths_of(spec.min_strength, spec.max_strength)
+    values = np.concatenate([_of_seed(sampler.latent, seed) for seed in range(ROWS)])
+    moved = [sampler.moved(row, strength * vector) for row in values for strength in strengths]
+    tiles = sampler.images(np.stack(moved))
+    return images.encode(strip(f"direction({name}), seeds 0 to {ROWS - 1}", strengths, tiles), "png")
+
+
+def strengths_of(low: float, high: float) -> list[float]:
+    """Gives seven strengths from `low` to `high`; two of them below 0 where the range goes that far."""
+    below = 0 if low == 0 else 2 if high > 0 else COLUMNS - 1
+    above = COLUMNS - 1 - below
+    return [
+        *(low * (below - place) / below for place in range(below)),
+        0.0,
+        *(high * place / above for place in range(1, above + 1)),
+    ]
+
+
+def _of_seed(latent: LatentSpec, seed: int) -> Floats:
+    return latents.draw(seed, np.zeros(1, np.uint64), latent.dim, latent.prior)
 
 
 def strip(title: str, strengths: Sequence[float], tiles: Pixels) -> Pixels:
