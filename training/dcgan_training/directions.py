@@ -258,7 +258,7 @@ def _measured(
     spec = DirectionSpec(
         min_strength=low,
         max_strength=high,
-        description=f"Towards {attribute.meaning}, seen in {positive / len(looks.values):.1%} of samples without it.",
+        description=f"Towards {attribute.meaning}, which {positive / len(looks.values):.1%} of samples are unmoved.",
         accuracy=float(looks.accuracies[column][attribute.value]),
         sample_count=len(looks.values),
         positive_count=positive,
