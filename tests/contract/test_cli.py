@@ -113,6 +113,52 @@ def test_arithmetic_is_a_sheet_with_exemplars_and_neighbours(run, tmp_path):
     assert channels == 3
 
 
+def test_the_sheet_shows_the_same_sum_of_pixels_below(run, tmp_path):
+    """The clipped sum of the exemplars' means; and every image of the sheet is a file of its own, with its latent."""
+    sheet, parts = tmp_path / "sheet.png", tmp_path / "parts"
+    flags = ["--pixels", "--parts", parts, "--neighbours", 2, "--output", sheet]
+    assert run("arithmetic", "mean(1,2) - 2*seed(4) + mean(7,8)", *flags)[0] == 0
+    exemplars = [f"exemplar-{name}" for name in ("1-1", "1-2", "2-1", "3-1", "3-2")]
+    pictures = [*exemplars, "neighbour-1", "neighbour-2", "pixels", "result", "term-1", "term-2", "term-3"]
+    assert sorted(contents(parts)) == sorted(["latents.npz", *(f"{name}.png" for name in pictures)])
+    levels = [images.decode((parts / f"{name}.png").read_bytes()).astype(float) for name in exemplars]
+    by_pixel = (levels[0] + levels[1]) / 2 - 2 * levels[2] + (levels[3] + levels[4]) / 2
+    expected = np.clip(np.rint(by_pixel), 0, 255).astype(np.uint8)
+    np.testing.assert_array_equal(images.decode((parts / "pixels.png").read_bytes()), expected)
+    with np.load(parts / "latents.npz") as rows:
+        assert {name: rows[name].shape for name in rows} == {"terms": (3, 8), "result": (1, 8), "neighbours": (2, 8)}
+        np.testing.assert_array_equal(rows["terms"][1], latents.draw(4, [0], 8, "normal")[0])
+
+
+def test_directions_are_added_to_every_latent(run, tmp_path):
+    """To each seed's, in as many calls as it takes, and to each expression's; the names tell."""
+    moves = ["--direction", "more=2", "--direction", "less=-0.5"]
+    rows = tmp_path / "z.npy"
+    code, _, err = run("sample", "--seed", 7, "--index", 3, "--count", 1001, *moves, "--latents", rows)
+    assert (code, err) == (0, "1001 images (seed 7, by linear 1)\n")
+    by = 2 * latents.draw(99, [1], 8, "normal") - 0.5 * latents.draw(99, [0], 8, "normal")
+    np.testing.assert_allclose(np.load(rows), latents.draw(7, np.arange(3, 1004), 8, "normal") + by, atol=1e-5)
+    run("sample", "--seed", 7, "--index", 3, *moves, "--output", tmp_path / "seeds")
+    run("sample", "seed(7, 3)", *moves, "--output", tmp_path / "expressions")
+    assert list(contents(tmp_path / "seeds")) == ["seed-7-index-3-more-2-less--0.5.png"]
+    assert list(contents(tmp_path / "expressions")) == ["image-0.png"]
+    assert [*contents(tmp_path / "seeds").values()] == [*contents(tmp_path / "expressions").values()]
+
+
+def test_with_a_direction_and_no_seed_the_name_tells_the_one_that_was_drawn(run, tmp_path):
+    """The client draws it, since expressions can't leave it to the server."""
+    _, _, err = run("sample", "--count", 2, "--direction", "more=2", "--output", tmp_path)
+    seed = err.split("seed ")[1].split(",")[0]
+    assert sorted(contents(tmp_path)) == [f"seed-{seed}-index-{at}-more-2.png" for at in range(2)]
+
+
+def test_a_raw_expression_is_moved_as_it_is(run, tmp_path):
+    """Nothing is normalised for the direction's sake."""
+    run("sample", "raw(seed(7) + seed(8))", "--direction", "more=1", "--latents", tmp_path / "z.npy")
+    seeds = latents.draw(np.array([7, 8]), [0, 0], 8, "normal").sum(axis=0)
+    np.testing.assert_allclose(np.load(tmp_path / "z.npy")[0], seeds + latents.draw(99, [1], 8, "normal")[0], atol=1e-5)
+
+
 def test_the_model_is_described_for_people_and_for_programs(run):
     """The same facts."""
     _, text, _ = run("model")
@@ -155,6 +201,10 @@ def test_verify_prints_what_it_checked(bundle, capsys):
         (["interpolate", "1", "2", "--frames", "2000000000", "--output", "p.gif"], "frame_count is 2000000000"),
         (["arithmetic", "1 + x", "--output", "s.png"], "direction(x)"),
         (["arithmetic", "1 + 2", "--output", "s"], "not nothing"),
+        (["sample", "--direction", "smile=1", "--grid", "g.png"], "it has: less, more"),
+        (["sample", "image(nobody.png)", "--grid", "g.png"], "image is nobody.png; allowed: a file that can be read"),
+        (["encode", "nobody.png", "--output", "x"], "image is nobody.png; allowed: a file that can be read"),
+        (["score"], "no discriminator"),
         (["verify", "nowhere"], "is no directory"),
     ],
 )
@@ -180,6 +230,9 @@ def test_what_cannot_be_done_is_one_line_and_1(run, tmp_path, monkeypatch, comma
         (["sample", "--see", "1", "--grid", "g.png"], "unrecognized arguments"),
         (["interpolate", "1", "2", "--fps", "60", "--output", "p.gif"], "above 0 and at most 50"),
         (["interpolate", "1", "2"], "--output"),
+        (["sample", "--direction", "more", "--grid", "g.png"], "NAME=STRENGTH"),
+        (["sample", "--direction", "more=nan", "--grid", "g.png"], "NAME=STRENGTH"),
+        (["sample", "--keep-best", "2", "--grid", "g.png"], "more than the 1 that are drawn"),
         (["draw"], "invalid choice"),
     ],
 )

@@ -46,6 +46,22 @@ def test_what_is_particular_about_an_expression_travels_too() -> None:
     assert sent.normalization == pb.NORMALIZATION_RAW
 
 
+def test_large_expressions_are_not_cut_short_in_one_message() -> None:
+    """Sixty sums of thirty nodes are few images but more nodes than a request has: they are streamed."""
+    sums = [mean(*(seed(at) for at in range(30)))] * 60
+    stream = SampleStream(sums)
+    assert stream.whole() is None
+    whole = SampleStream(sums[:10]).whole()
+    assert whole is not None
+    assert len(whole.expressions.expressions) == 10
+
+
+def test_scores_do_not_come_in_streams() -> None:
+    """The best of all are known when all are drawn."""
+    with pytest.raises(InvalidField, match="only for `sample`"):
+        SampleStream(3, include_scores=True).request()
+
+
 def test_texts_arrays_and_expressions_are_points_alike() -> None:
     """A path takes whatever a sample takes."""
     request = messages.path_request(["7", mean(seed(1), seed(2))])
@@ -84,6 +100,10 @@ def test_a_sum_is_asked_for_as_text_or_as_terms() -> None:
         (lambda: SampleStream(np.zeros(3)), "latents"),
         (lambda: SampleStream(np.zeros((0, 3))), "latents"),
         (lambda: SampleStream(1, format="gif"), "format"),  # type: ignore[arg-type]
+        (lambda: SampleStream(5, keep_best=6), "keep_best"),
+        (lambda: SampleStream(5, keep_best=-1), "keep_best"),
+        (lambda: SampleStream(300, keep_best=5).whole(), "keep_best"),
+        (lambda: SampleStream(300, include_scores=True).whole(), "include_scores"),
         (lambda: messages.path_request(["1", "2"], frames=0), "frames"),
         (lambda: messages.path_request(["1", "2"], curve="wavy"), "curve"),  # type: ignore[arg-type]
         (lambda: messages.path_request(["1", "2"], easing="hard"), "easing"),  # type: ignore[arg-type]

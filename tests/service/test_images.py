@@ -234,6 +234,19 @@ def test_the_result_stands_framed_among_its_neighbours(neighbour_count: int, cha
         assert expected <= (drawn[:, :, 0] == value).sum() <= expected + 600, "letters' edges are of any grey"
 
 
+def test_the_same_sum_of_pixels_stands_below() -> None:
+    """Each term as the mean of its exemplars' pixels, and what they come to, clipped."""
+    flat = np.ones((5, 28, 28, 1), np.uint8) * np.array([40, 10, 31, 200, 90], np.uint8)[:, None, None, None]
+    terms = [SheetTerm("a", 2.0, flat[0], flat[1:3]), SheetTerm("b", 1.0, flat[3], flat[:0])]
+    plain = images.sheet(terms, flat[4], flat[:0])
+    drawn = images.sheet(terms, flat[4], flat[:0], pixels=True)
+    np.testing.assert_array_equal(drawn[: len(plain)], plain)
+    below = drawn[len(plain) :, :, 0]
+    for value in (20, 200, 241):  # 20.5 rounded to even, 200, and 2 * 20.5 + 200
+        assert 112 * 112 <= (below == value).sum() <= 112 * 112 + 600
+    assert images.pixel_sum([SheetTerm("a", -1.0, flat[0], flat[:0])]).max() == 0
+
+
 def test_a_saved_file_replaces_the_old_one_whole(tmp_path: Path) -> None:
     """And nothing else stays in the folder."""
     path = tmp_path / "a.png"

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dcgan.errors import ExpressionError
-from dcgan.latents import Expression, Floats32, Term, direction, evaluate, mean, mix, parse, seed, terms
+from dcgan.latents import Expression, Floats32, Term, direction, evaluate, image, mean, mix, parse, seed, terms, values
 
 DIRECTIONS = {
     name: np.full(8, value, np.float32) for name, value in (("sneaker", 1.0), ("ankle boot", -0.5), ("smile", 0.25))
@@ -34,6 +34,10 @@ def _latent(expression: Expression) -> Floats32:
         ("-3", -seed(3)),
         ("-(1 - 2)/2 + 2*(3 - -4)", 0.5 * seed(2) - 0.5 * seed(1) + 2 * seed(3) + 2 * seed(4)),
         ("1/3*seed(2) + 3/2", seed(2) / 3 + seed(3) / 2),
+        ("values(0.5, -1, 2e-3, 0, 0, 0, 0, 1/4)", values([0.5, -1, 0.002, 0, 0, 0, 0, 0.25])),
+        ("raw(1 + 2*seed(2))", (seed(1) + 2 * seed(2)).raw()),
+        ("1*mix(3, 9, 0.5)", 1 * mix(seed(3), seed(9), 0.5)),
+        ("2*(3*(1 - 2)) + (4 + 5)", 6 * (seed(1) - seed(2)) + seed(4) + seed(5)),
         ("mean(1, 2 + direction(smile))", mean(seed(1), seed(2) + direction("smile"))),
     ],
 )  # fmt: skip
@@ -55,6 +59,14 @@ def test_text_means_what_the_operators_mean(text: str, meant: Expression) -> Non
         ("seed(7, colour=3)", "'seed(7, colour=3)'", "seed, index, truncation"),
         ("seed(7, 1, index=1)", "'seed(7, 1, index=1)'", "each once"),
         ("seed()", "'seed()'", "needed: seed"),
+        ("values()", "'values()'", "numbers of one latent"),
+        ("values(seed(1))", "'seed(1)'", "a number is needed"),
+        ("image(3 + 4)", "'3 + 4'", "an image is a file's path"),
+        ("image()", "'image()'", "needed: file"),
+        ("image(a.png, refine_steps=-1)", "'-1'", "whole number"),
+        ('image("data:image;base64,a")', "base64,a", "are written as data:image;base64,"),
+        ("2*raw(1)", "'raw(1)'", "around a whole expression"),
+        ("raw(1, 2)", "'raw(1, 2)'", "allowed are expression"),
         ("mean()", "'mean()'", "one or more"),
         ("mix(1, 2)", "'mix(1, 2)'", "needed: start, end, t"),
         ("mix(1, 2, 3)", "t is 3.0", "0 to 1"),
@@ -87,6 +99,30 @@ def test_a_refusal_names_the_part_at_fault_and_what_is_allowed(text: str, part: 
     assert part in refusal.value.message
     assert allowed in refusal.value.message
     assert "\n" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("image(face.png)", "face.png"),
+        ("image(1.png)", "1.png"),
+        ("image( ~/a-b/../c_d.png )", "~/a-b/../c_d.png"),
+        ('image("my  face (1), \\"new\\".png")', 'my  face (1), "new".png'),
+        ("image('it is.png')", "it is.png"),
+        ("image(True)", "True"),
+        ('image("data:image;base64,AAEC")', b"\0\1\2"),
+        ('image("data:image/png;base64,AAEC")', b"\0\1\2"),
+    ],
+)
+def test_a_file_needs_quotes_only_where_its_name_would_end_early(text: str, content: str | bytes) -> None:
+    """Names with dots, dashes and slashes need none, and spaces in quotes are kept."""
+    assert parse(text) == image(content)
+    assert parse(f"7 + {text}") == seed(7) + image(content)
+
+
+def test_what_looks_like_an_image_in_quotes_is_left_alone() -> None:
+    """It is a name as any other."""
+    assert parse('direction("image(a.png)")') == direction("image(a.png)")
 
 
 def test_terms_are_the_parts_of_the_sum_with_their_exemplars() -> None:

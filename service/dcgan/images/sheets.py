@@ -163,10 +163,9 @@ def _draw_pixels(canvas: "Image.Image", plan: _Plan, terms: Sequence[SheetTerm])
         left = plan.term_left(number)
         _paste(canvas, _levels(_pixel_mean(term)), left, top)
         _write_operator(canvas, plan, left, top, _operator(term.weight, number == 0))
-    left = plan.block_left + plan.block_columns // 2 * (plan.tile_width + _GAP)
     _write_operator(canvas, plan, plan.block_left, top, "=")
-    _paste(canvas, pixel_sum(terms), left, top)
-    middle = left + plan.tile_width // 2
+    _paste(canvas, pixel_sum(terms), plan.block_left, top)
+    middle = plan.block_left + plan.tile_width // 2
     _write(canvas, middle, top + plan.tile_height + _GAP + _LINE // 2, "sum of pixels", _TEXT_SIZE)
 
 
