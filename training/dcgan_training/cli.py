@@ -107,14 +107,16 @@ def _random_settings(options: argparse.Namespace) -> Settings:
 
 
 def _encoder(options: argparse.Namespace) -> int:
+    from dcgan import bundle
     from dcgan_training.data import load
     from dcgan_training.encoder import Materials, add_encoder
     from dcgan_training.encoder_training import Plan, Reading
     from dcgan_training.machine import Machine
 
     machine = Machine.choose("auto", "auto", options.threads)
-    held_out = None if options.held_out is None else load(options.held_out)
-    materials = Materials(path=options.bundle, data=load(options.data), held_out=held_out)
+    size = bundle.load(options.bundle).manifest.image.height
+    held_out = None if options.held_out is None else load(options.held_out, size)
+    materials = Materials(path=options.bundle, data=load(options.data, size), held_out=held_out)
     plan = Plan(images=options.images, width=options.width, seed=options.seed)
 
     def report(reading: Reading) -> None:
@@ -236,7 +238,7 @@ def _add_encoder(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_encoder)
     add = parser.add_argument
     add("bundle", type=Path, metavar="BUNDLE", help="directory of the model bundle")
-    add("--data", type=Path, required=True, metavar="PATH", help="what it was trained on, at its size")
+    add("--data", type=Path, required=True, metavar="PATH", help="images like those it was trained on, as for train")
     add("--held-out", type=Path, metavar="PATH", help="images it never saw, to measure with (default: none)")
     add("--output", type=Path, metavar="DIR", help="directory of the new bundle (default: BUNDLE, which is replaced)")
     add(
