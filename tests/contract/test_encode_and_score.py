@@ -225,6 +225,20 @@ def test_encode_writes_what_the_model_draws_and_prints_how_far_off(run, tmp_path
         assert (code, words in err) == (2, True)
 
 
+def test_a_file_that_is_no_image_is_named(run, tmp_path):
+    """Not by its place in some request; and links in a circle are files that can't be read."""
+    run("sample", "--seed", 7, "--output", tmp_path)
+    wrong, loop = tmp_path / "wrong.txt", tmp_path / "loop"
+    wrong.write_text("words")
+    loop.symlink_to(loop)
+    right = tmp_path / "seed-7-index-0.png"
+    for command, files in (["score"], [right] * 70), (["encode", "--output", tmp_path / "out"], [right]):
+        code, _, err = run(*command, *files, wrong)
+        assert (code, err.startswith(f"dcgan: {wrong} is 5 bytes; allowed: a PNG")) == (1, True)
+        code, _, err = run(*command, loop)
+        assert (code, err.startswith(f"dcgan: image is {loop}; allowed: a file that can be read")) == (1, True)
+
+
 def test_score_prints_a_line_an_image_for_people_and_for_programs(run, tmp_path):
     """The same numbers for files as for the seeds that they were drawn from."""
     run("sample", "--seed", 7, "--count", 3, "--output", tmp_path)

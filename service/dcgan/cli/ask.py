@@ -7,7 +7,10 @@ output may be /dev/stdout.
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -21,6 +24,7 @@ from dcgan.cli.sampling import sample
 from dcgan.cli.sums import arithmetic
 from dcgan.cli.tables import SCORE_HEADER, described, score_line
 from dcgan.client import Client, Scores, connect
+from dcgan.errors import InvalidField
 
 __all__ = ["arithmetic", "encode", "interpolate", "model", "sample", "score"]
 
@@ -52,7 +56,8 @@ def encode(arguments: argparse.Namespace) -> int:
     version = ""
     with _client(arguments) as client:
         for files in _several(arguments.files):
-            found = client.encode(files, refine_steps=arguments.refine_steps, format="png", version=version)
+            with _blamed(files):
+                found = client.encode(files, refine_steps=arguments.refine_steps, format="png", version=version)
             version = found.identity.version
             folder = made_folder(arguments.output)
             for file, data, error in zip(files, found.reconstructions.encoded, found.errors, strict=True):
@@ -98,10 +103,10 @@ def _client(arguments: argparse.Namespace) -> Client:
 
 def _check_names(arguments: argparse.Namespace) -> None:
     """Refuses, as wrong usage, files whose reconstructions would replace each other or one of them."""
-    given = {Path(file).resolve() for file in arguments.files}
+    given = {_real(file) for file in arguments.files}
     targets: set[Path] = set()
     for file in arguments.files:
-        target = Path(arguments.output, f"{Path(file).stem}.png").resolve()
+        target = _real(Path(arguments.output, f"{Path(file).stem}.png"))
         if target in given:
             arguments.usage_error(f"{target.name} of --output is one of the files themselves; name another folder")
         if target in targets:
@@ -109,17 +114,35 @@ def _check_names(arguments: argparse.Namespace) -> None:
         targets.add(target)
 
 
+def _real(path: str | Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve fails where links go in a circle
+
+
 def _scored(client: Client, arguments: argparse.Namespace) -> Iterator[tuple[str, Scores, int]]:
     """Gives the name of each image, the scores among which its own is, and where."""
     version = ""
     for files in _several(arguments.files):
-        found = client.score(images=files, version=version)
+        with _blamed(files):
+            found = client.score(images=files, version=version)
         version = found.identity.version
         yield from ((file, found, at) for at, file in enumerate(files))
     if not arguments.files:
         first, count = arguments.index or 0, arguments.count or 1
         found = client.score(count, seed=arguments.seed, first_index=first, truncation=arguments.truncation)
         yield from ((f"seed-{found.seed}-index-{first + at}", found, at) for at in range(count))
+
+
+@contextmanager
+def _blamed(files: Sequence[str]) -> Iterator[None]:
+    """Names the file where the server refuses one by its place in the request."""
+    try:
+        yield
+    except InvalidField as error:
+        place = re.fullmatch(r"images\.files\[(\d{1,6})\]", error.metadata.get("field", ""))
+        if place is None or int(place[1]) >= len(files):
+            raise
+        file = files[int(place[1])]
+        raise InvalidField(file, error.metadata.get("value"), error.metadata.get("allowed", "")) from error
 
 
 def _score_fields(name: str, scores: Scores, at: int) -> dict[str, str | float]:

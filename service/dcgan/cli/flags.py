@@ -27,7 +27,10 @@ def _add_sample(parser: _Parser) -> None:
         help="add a direction of the model to every latent; may be given again. `dcgan model` lists them",
     )
     parser.add_argument(
-        "--keep-best", type=whole(1, 256), metavar="N", help="only the N of --count that score highest. Default: all"
+        "--keep-best",
+        type=whole(1, 256),
+        metavar="N",
+        help="only the N of --count that score highest, of up to 256. Default: all",
     )
     parser.add_argument("--scores", action="store_true", help="print the score of each image on standard output")
     parser.add_argument("--output", metavar="DIR", help="folder for one file an image, named by seed and index")
@@ -74,7 +77,11 @@ def _add_encode(parser: _Parser) -> None:
     _add_target(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for what the model draws instead")
     parser.add_argument(
-        "--refine-steps", type=whole(0, (1 << 31) - 1), default=0, metavar="N", help="of descent. Default: 0"
+        "--refine-steps",
+        type=whole(0, (1 << 31) - 1),
+        default=0,
+        metavar="N",
+        help="of descent towards each image, 0 to the server's limit. Default: 0, just what the encoder says",
     )
     parser.add_argument("--latents", metavar="FILE", help="keep the latents: .npy, float32 [files, latent_dim]")
 

@@ -19,8 +19,6 @@ of `*` can't be numbers. Every refusal quotes the part that is wrong and says wh
 import ast
 import base64
 import binascii
-import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -29,19 +27,12 @@ from dcgan.errors import ExpressionError
 from dcgan.latents import expressions
 from dcgan.latents.expressions import Expression
 from dcgan.latents.paths import Curve
+from dcgan.latents.syntax import FORMS, name_of, number_of, single_spaced, syntax_tree, with_files_quoted
 
 MAX_LENGTH: Final = 10_000  # characters
 MAX_DEPTH: Final = 50  # calls and parentheses inside each other
 MAX_WEIGHT: Final = 1e6  # as on the wire
 DATA_URI: Final = "data:image;base64,"  # how an image's bytes begin that are written out
-BARE_PATH: Final = re.compile(r"[\w.\-/~]+")  # what a file may be called without quotes
-_FORMS: Final = (
-    "seeds (7, seed(7, 3)), direction(name), image(file), mean(a, b), mix(a, b, 0.25), joined by + and -, "
-    "weights as in 2*a"
-)
-_STRING: Final = r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'"""
-_SPACE: Final = re.compile(rf"({_STRING})|\s+")
-_IMAGE: Final = re.compile(rf"({_STRING})|(?<![\w.])(image\(\s*)({BARE_PATH.pattern})(?=\s*[,)])")
 _CURVES: Final[Mapping[str, Curve]] = {"linear": "linear", "spherical": "spherical"}
 
 
@@ -78,18 +69,17 @@ class _Reader:
     """Walks the syntax tree of one text; keeps the text to quote from."""
 
     def __init__(self, text: str) -> None:
-        self._text = _SPACE.sub(lambda found: found[1] or " ", text).strip()
+        self._text = single_spaced(text)
         if len(self._text) > MAX_LENGTH:
             raise ExpressionError(f"the expression has {len(self._text):,} characters; allowed: {MAX_LENGTH:,}")
         if not self._text:
-            raise ExpressionError(f"the expression is empty; allowed: {_FORMS}")
-        # a file such as 1.png or a-b.png is no word of Python's, so it gets its quotes here
-        self._text = _IMAGE.sub(lambda found: found[1] or f'{found[2]}"{found[3]}"', self._text)
-        self._root = _syntax_tree(self._text)
+            raise ExpressionError(f"the expression is empty; allowed: {FORMS}")
+        self._text = with_files_quoted(self._text)
+        self._root = syntax_tree(self._text)
 
     def expression(self) -> Expression:
         root = self._root
-        if isinstance(root, ast.Call) and _name(root.func) == "raw":
+        if isinstance(root, ast.Call) and name_of(root.func) == "raw":
             return self._sum(self._arguments(root, ("expression",), required=1)["expression"], 0).raw()
         return self._sum(root, 0)
 
@@ -97,7 +87,7 @@ class _Reader:
         return [self._term(node, weight) for weight, node in self._weighted(self._root, 1.0, 0)]
 
     def _term(self, node: ast.expr, weight: float) -> Term:
-        if isinstance(node, ast.Call) and _name(node.func) == "mean":
+        if isinstance(node, ast.Call) and name_of(node.func) == "mean":
             exemplars = self._means(node, 1)
         else:
             exemplars = [self._operand(node, 1)]
@@ -166,7 +156,7 @@ class _Reader:
                 yield weight, node
 
     def _factor(self, node: ast.BinOp) -> tuple[float, ast.expr]:
-        left, right = _number(node.left), _number(node.right)
+        left, right = number_of(node.left), number_of(node.right)
         if isinstance(node.op, ast.Div):
             if right is None:
                 raise self._wrong(node, "what stands after / must be a number")
@@ -196,7 +186,7 @@ class _Reader:
             case ast.Call():
                 raise self._wrong(node.func, f"there is no such function; allowed: {', '.join(self._functions)}")
             case _:
-                raise self._wrong(node, f"this is no latent; allowed: {_FORMS}")
+                raise self._wrong(node, f"this is no latent; allowed: {FORMS}")
 
     def _seed(self, call: ast.Call, _depth: int) -> Expression:
         given = self._arguments(call, ("seed", "index", "truncation"), required=1)
@@ -209,7 +199,7 @@ class _Reader:
 
     def _direction(self, call: ast.Call, _depth: int) -> Expression:
         node = self._arguments(call, ("name",), required=1)["name"]
-        name = _name(node)
+        name = name_of(node)
         if not name:
             raise self._wrong(node, 'a direction is a name; quote one that is no single word: direction("ankle boot")')
         return expressions.direction(name)
@@ -222,7 +212,7 @@ class _Reader:
     def _image(self, call: ast.Call, _depth: int) -> Expression:
         given = self._arguments(call, ("file", "refine_steps"), required=1)
         steps = self._whole(given["refine_steps"]) if "refine_steps" in given else 0
-        file = _name(given["file"])
+        file = name_of(given["file"])
         if not file:
             raise self._wrong(given["file"], "an image is a file's path; quote one with spaces in it")
         return expressions.image(
@@ -250,7 +240,7 @@ class _Reader:
         given = self._arguments(call, ("start", "end", "t", "curve"), required=3)
         curve = None
         if "curve" in given:
-            curve = _CURVES.get(_name(given["curve"]))
+            curve = _CURVES.get(name_of(given["curve"]))
             if curve is None:
                 raise self._wrong(given["curve"], "a curve is linear or spherical")
         start, end = self._sum(given["start"], depth), self._sum(given["end"], depth)
@@ -283,7 +273,7 @@ class _Reader:
         raise self._wrong(node, "a whole number from 0 to 2^64 - 1 is needed")
 
     def _real(self, node: ast.expr) -> float:
-        value = _number(node)
+        value = number_of(node)
         if value is None:
             raise self._wrong(node, "a number is needed")
         return value
@@ -298,45 +288,3 @@ class _Reader:
 
 def _too_deep() -> ExpressionError:
     return ExpressionError(f"the expression is nested too deeply; allowed: {MAX_DEPTH} levels")
-
-
-def _syntax_tree(text: str) -> ast.expr:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tokenizer's, such as on "1or 2": refused below with our words
-            return ast.parse(text, mode="eval").body
-    except SyntaxError as error:
-        at = f" near {text[max(0, (error.offset or 1) - 1) :][:20]!r}" if error.lineno == 1 else ""
-        raise ExpressionError(f"can't read the expression{at}: {error.msg}; allowed: {_FORMS}") from error
-    except ValueError as error:
-        raise ExpressionError(f"can't read the expression: {error}") from error
-    except (MemoryError, RecursionError) as error:
-        raise ExpressionError("can't read the expression: it is too long or nested too deeply") from error
-
-
-def _number(node: ast.expr) -> float | None:
-    """Evaluates a number, also with a sign, or as a product or quotient such as 1/3; None for anything else."""
-    match node:
-        case ast.Constant(int() | float() as value) if not isinstance(value, bool):
-            return float(value) if abs(value) < 1e300 else None
-        case ast.UnaryOp(ast.USub() | ast.UAdd() as sign, operand):
-            size = _number(operand)
-            return size if size is None or isinstance(sign, ast.UAdd) else -size
-        case ast.BinOp(left, ast.Mult() | ast.Div() as operation, right):
-            first, second = _number(left), _number(right)
-            if first is None or second is None:
-                return None
-            if isinstance(operation, ast.Mult):
-                return first * second
-            return first / second if second else None
-    return None
-
-
-def _name(node: ast.expr) -> str:
-    """Reads a name, bare or in quotes; empty for anything else."""
-    match node:
-        case ast.Name(name):
-            return name
-        case ast.Constant(str(name)):
-            return name
-    return ""

@@ -15,7 +15,8 @@ import numpy as np
 
 from dcgan.errors import ExpressionError
 from dcgan.latents.expressions import NO_TRUNCATION, Direction, Expression, Image, Mix, Seed, Sum, Values, needed
-from dcgan.latents.text import BARE_PATH, DATA_URI, MAX_LENGTH
+from dcgan.latents.syntax import BARE_PATH
+from dcgan.latents.text import DATA_URI, MAX_LENGTH
 
 _Terms: TypeAlias = list[tuple[int, float]]
 
