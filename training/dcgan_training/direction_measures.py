@@ -22,7 +22,7 @@ from dcgan_training.classifier import Classifier, Floats, Pixels
 _NEIGHBOURS: Final = 3
 STEP: Final = 0.25  # between the strengths that are tried
 _FARTHEST: Final = 6.0  # standard deviations of the prior; few draws lie so far out along any line
-_KEPT_PRECISION: Final = 0.75  # of that of unmoved samples, at least
+_KEPT_PRECISION: Final = 0.65  # of that of unmoved samples, at least
 _NEAR_BEST: Final = 0.04  # a share this little below the best one isn't worth a greater strength
 
 
@@ -134,7 +134,7 @@ def readings(gauge: Gauge, values: Floats, direction: Floats) -> list[Reading]:
 def useful_range(found: Sequence[Reading]) -> tuple[float, float]:
     """Gives the strengths where the attribute is rarest and most frequent among images that look as they should.
 
-    That is where precision is at least 0.75 of that of unmoved samples, there and on all the way to it. Of strengths
+    That is where precision is at least 0.65 of that of unmoved samples, there and on all the way to it. Of strengths
     that do nearly the same, within 0.04, the nearest to 0 is taken; 0 where a side brings nothing.
     """
     unmoved = next(reading for reading in found if reading.strength == 0)
