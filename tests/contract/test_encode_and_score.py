@@ -117,6 +117,13 @@ def test_more_images_than_a_request_carries_are_sent_in_several(ask, faces):
     np.testing.assert_allclose(ask("score", images=many).logits, expected_logits(many), atol=1e-4)
 
 
+def test_small_files_of_a_large_model_fit_into_answers(tmp_path):
+    """A black picture has 600 bytes, and 196,608 as it comes back."""
+    path = write_bundle(tmp_path / "large", height=256, width=256, encoder=True)
+    with serving_in_thread(path) as running, dcgan.connect(running.target) as client:
+        assert len(client.encode(np.zeros((40, 256, 256, 3), np.uint8)).reconstructions) == 40
+
+
 def test_an_image_in_an_expression_is_its_latent(ask, faces, tmp_path):
     """As text and as a value, by path and by bytes, refined or not."""
     path = tmp_path / "face.png"

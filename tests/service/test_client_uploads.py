@@ -102,13 +102,12 @@ def test_what_no_request_can_carry_is_refused_by_its_name(asked: object, field: 
 
 def test_parts_of_another_bundle_are_not_put_together() -> None:
     """One array holds one model's latents, one model's scores."""
-    files = [b"a"] * 65
-    scoring, encoding = ScoreParts(images=files), EncodeParts(files)
-    row = pb.LatentBatch(count=64, dim=1, values=bytes(256))
-    batch = pb.ImageBatch(format=pb.FORMAT_RAW, height=1, width=1, channels=1, count=64, raw=bytes(64))
+    scoring, encoding = ScoreParts(images=[b"a"] * 65), EncodeParts([b"a"] * 17)
+    row = pb.LatentBatch(count=16, dim=1, values=bytes(64))
+    batch = pb.ImageBatch(format=pb.FORMAT_RAW, height=1, width=1, channels=1, count=16, raw=bytes(16))
     scoring.request()
     scoring.accept(pb.ScoreResponse(identity=IDENTITY, scores=[pb.Score()] * 64))
-    encoding.accept(pb.EncodeResponse(identity=IDENTITY, images=batch, latents=row, errors=[0.0] * 64))
+    encoding.accept(pb.EncodeResponse(identity=IDENTITY, images=batch, latents=row, errors=[0.0] * 16))
     other = pb.Identity(name="tiny", version="2", manifest_digest="b" * 64)
     with pytest.raises(BundleChanged, match="start anew"):
         scoring.accept(pb.ScoreResponse(identity=other, scores=[pb.Score()]))

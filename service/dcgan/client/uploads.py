@@ -21,15 +21,15 @@ PART_BYTES: Final = 3 << 20  # of Limits.max_request_bytes
 MAX_STEPS: Final = (1 << 31) - 1  # what the field holds; servers allow far fewer
 
 
-def upload_lists(images: Pictures) -> Iterator[pb.UploadList]:
-    """Puts images into as few lists as fit into a request each; at least one, or InvalidField."""
+def upload_lists(images: Pictures, most: int = PART_FILES) -> Iterator[pb.UploadList]:
+    """Puts images into as few lists as fit into a request each, of `most` files; InvalidField where there is none."""
     files = _files(images)
     if not files:
         raise InvalidField("images", "empty", "at least 1")
     part = pb.UploadList()
     size = 0
     for data in files:
-        if part.files and (len(part.files) == PART_FILES or size + len(data) > PART_BYTES):
+        if part.files and (len(part.files) == most or size + len(data) > PART_BYTES):
             yield part
             part, size = pb.UploadList(), 0
         part.files.append(data)
