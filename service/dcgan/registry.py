@@ -108,13 +108,14 @@ async def started(
 
 
 def _limits(image_bytes: int) -> pb.Limits:
+    max_images = max(1, min(256, _MAX_ANSWER_BYTES // image_bytes))
     return pb.Limits(
-        max_images=max(1, min(256, _MAX_ANSWER_BYTES // image_bytes)),
+        max_images=max_images,
         max_nodes=1024,
         max_frames=1_000_000,
         max_neighbours=64,
         max_request_bytes=MAX_REQUEST_BYTES,
-        max_uploads=_MAX_UPLOADS,
+        max_uploads=min(_MAX_UPLOADS, max_images),  # since Encode answers with an image for each
         max_upload_pixels=_MAX_UPLOAD_PIXELS,
         max_refine_steps=_MAX_REFINE_STEPS,
     )

@@ -167,6 +167,8 @@ async def test_the_best_of_many_are_those_with_the_highest_scores(asked):
         ("Score", pb.ScoreRequest(seeds=pb.SeedRange(count=257)), "source"),
         ("Sample", S(keep_best=2), "keep_best"),
         ("Sample", S(keep_best=-1), "keep_best"),
+        ("Sample", S(keep_best=9, seeds=pb.SeedRange(count=257)), "keep_best"),
+        ("Sample", S(include_scores=True, seeds=pb.SeedRange(count=257)), "include_scores"),
         (
             "Sample",
             S(expressions=E(expressions=[one(seed_node(1), pb.Node(image=pb.ImageNode(file=b"?")))])),

@@ -105,8 +105,12 @@ def sampling(request: pb.SampleRequest | pb.StreamSamplesRequest, model: Model) 
     seed, first_index = (source.seed, source.first_index) if isinstance(source, SeedRows) else (None, 0)
     if isinstance(request, pb.StreamSamplesRequest):
         return Sampling(source, image_format, request.include_latents, seed, first_index)
-    if source.count > model.limits.max_images:
-        raise TooManyImages(source.count, model.limits.max_images)
+    limit = model.limits.max_images
+    if source.count > limit:
+        name = "keep_best" if request.keep_best else "include_scores" if request.include_scores else ""
+        if name:
+            raise InvalidField(name, f"of {source.count} images", f"of 1 to {limit} images, drawn in one call")
+        raise TooManyImages(source.count, limit)
     if request.keep_best:
         need("discriminator", "keep_best", model)
         within("keep_best", request.keep_best, 1, source.count)
