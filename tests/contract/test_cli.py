@@ -130,6 +130,16 @@ def test_the_sheet_shows_the_same_sum_of_pixels_below(run, tmp_path):
         np.testing.assert_array_equal(rows["terms"][1], latents.draw(4, [0], 8, "normal")[0])
 
 
+def test_labels_of_a_sheet_are_given_once_for_each_term(run, tmp_path):
+    """In place of the formulas."""
+    plain, labelled = tmp_path / "plain.png", tmp_path / "labelled.png"
+    assert run("arithmetic", "1 - 2", "--output", plain)[0] == 0
+    assert run("arithmetic", "1 - 2", "--label", "one", "--label", "another", "--output", labelled)[0] == 0
+    assert plain.read_bytes() != labelled.read_bytes()
+    with pytest.raises(SystemExit, match="2"):
+        run("arithmetic", "1 - 2", "--label", "one", "--output", labelled)
+
+
 def test_directions_are_added_to_every_latent(run, tmp_path):
     """To each seed's, in as many calls as it takes, and to each expression's; the names tell."""
     moves = ["--direction", "more=2", "--direction", "less=-0.5"]

@@ -67,7 +67,9 @@ def _add_arithmetic(parser: _Parser) -> None:
     parser.add_argument("--output", required=True, metavar="FILE", help="the sheet: .png, .jpg or .webp")
     parser.add_argument("--neighbours", type=whole(0, 64), default=8, help="images around the result. Default: 8")
     parser.add_argument("--neighbour-seed", type=whole(0, _MAX_UINT64), default=0, help="of their noise. Default: 0")
-
+    parser.add_argument(
+        "--label", action="append", metavar="TEXT", help="what a term shows, once for each term. Default: its formula"
+    )
     parser.add_argument("--pixels", action="store_true", help="draw the same sum of pixels below, to compare")
     parser.add_argument("--parts", metavar="DIR", help="folder for each image as a PNG, and for latents.npz")
 

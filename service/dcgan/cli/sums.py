@@ -3,6 +3,7 @@
 import argparse
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from dcgan.images import Pixels, SheetTerm
 def arithmetic(arguments: argparse.Namespace) -> int:
     """Draws an arithmetic sheet."""
     images.format_of(arguments.output)  # refuses the name before the work
-    terms = latents.terms(arguments.sum)
+    terms = _labelled(latents.terms(arguments.sum), arguments)
     with connect(arguments.target, timeout_s=arguments.timeout) as client:
         answer = client.arithmetic(terms, neighbours=arguments.neighbours, neighbour_seed=arguments.neighbour_seed)
         version = answer.result.identity.version
@@ -35,6 +36,15 @@ def arithmetic(arguments: argparse.Namespace) -> int:
         _save_parts(made_folder(arguments.parts), answer, shown, sheet_terms, arguments.pixels)
     note(f"{arguments.sum} in {arguments.output}")
     return 0
+
+
+def _labelled(terms: list[latents.Term], arguments: argparse.Namespace) -> list[latents.Term]:
+    labels = arguments.label
+    if labels is None:
+        return terms
+    if len(labels) != len(terms):
+        arguments.usage_error(f"--label was given {len(labels)} times for {len(terms)} terms; give it once for each")
+    return [replace(term, label=label) for term, label in zip(terms, labels, strict=True)]
 
 
 def _save_parts(
