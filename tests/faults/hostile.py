@@ -20,6 +20,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.internal.encoder import _VarintBytes  # the library has no public one
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
@@ -80,8 +81,8 @@ class Hostile:
         if self._random.random() < 0.9:
             return b"\x1a" + b"\x80\x80\x80\x80\x04" + bytes(50)
         nodes = b"\x0a\x00" * 1_000_000
-        expression = b"\x0a" + _varint(len(nodes)) + nodes
-        return b"\x1a" + _varint(len(expression)) + expression
+        expression = b"\x0a" + _VarintBytes(len(nodes)) + nodes
+        return b"\x1a" + _VarintBytes(len(expression)) + expression
 
     def sample(self) -> Message:
         """A Sample request."""
@@ -335,15 +336,6 @@ def _bomb(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     rows = zlib.compress(bytes(min((width + 1) * height, 1 << 24)), 9)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def main() -> int:
