@@ -23,7 +23,7 @@ VARIANT: Final = "float32"
 _MAX_ANSWER_BYTES: Final = 3_670_016  # 3.5 MiB: under the 4 MiB that gRPC clients take, with room for the rest
 _CHUNK_BYTES: Final = 200_000
 _MAX_UPLOADS: Final = 64
-_MAX_UPLOAD_PIXELS: Final = 1 << 24  # 4096 x 4096: what a telephone takes; 200 MiB while it is decoded
+_MAX_UPLOAD_PIXELS: Final = 1 << 24  # 4096 x 4096: what a telephone takes; up to 400 MiB while it is decoded
 _MAX_REFINE_STEPS: Final = 200
 
 

@@ -139,12 +139,16 @@ class GeneratorServicer:
         """Asks the discriminator about images."""
         model = self._registry.current(request.version)
         want = requests.scoring(request, model)
+        call = current_call.get()
         if isinstance(want.source, list):
             images = await self._uploads.images(want.source, model)
         else:
-            images = (await _drawn(model, await self._rows(want.source, model))).output(0)
+            drawn = await _drawn(model, await self._rows(want.source, model))
+            images = drawn.output(0)
+            call.queue_s += drawn.queue_s
+            call.device_s += drawn.device_s
         scores = await analysis.scores_of(images, model)
-        current_call.get().image_count += len(scores)
+        call.image_count += len(scores)
         return pb.ScoreResponse(identity=model.identity, scores=scores, seed=want.seed).SerializeToString()
 
     async def _rows(self, source: LatentRows | requests.Expressions, model: Model) -> LatentRows:
@@ -159,11 +163,15 @@ class GeneratorServicer:
     async def _encoded(self, uploads: requests.Uploads, model: Model) -> dict[latents.Image, latents.Floats32]:
         """Finds the latents of images in expressions, all of the same number of steps together."""
         found: dict[latents.Image, latents.Floats32] = {}
-        for steps in sorted({image.refine_steps for image in uploads}):
+
+        async def find(steps: int) -> None:
             alike = {image: name for image, name in uploads.items() if image.refine_steps == steps}
             files = [(image.content, name) for image, name in alike.items() if isinstance(image.content, bytes)]
             images = await self._uploads.images(files, model)
             found.update(zip(alike, await analysis.latents_of(images, steps, model), strict=True))
+
+        for steps in sorted({image.refine_steps for image in uploads}):
+            await find(steps)
         return found
 
     async def _computed(self, function: Callable[..., latents.Floats32], *arguments: object) -> latents.Floats32:

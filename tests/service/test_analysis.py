@@ -48,6 +48,13 @@ def turned():
     return file_of(picture, exif=exif)
 
 
+def many_scans():
+    """A JPEG whose last scan comes a hundred times: it is small, and each goes over the whole picture."""
+    data = file_of(Image.fromarray(PICTURE), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + 100 * data[last:-2] + data[-2:]
+
+
 def encode(*files, **fields):
     """A raw Encode request."""
     return pb.EncodeRequest(images=pb.UploadList(files=files), format=pb.FORMAT_RAW, **fields)
@@ -116,6 +123,13 @@ async def test_an_image_in_an_expression_is_the_latent_that_encode_finds(asked):
     np.testing.assert_array_equal(frames[[0, -1]], ends)
 
 
+async def test_images_that_the_result_does_not_need_are_not_even_read(asked):
+    """As other nodes beside the way to the result."""
+    unused = [pb.Node(image=pb.ImageNode(file=b"no image", refine_steps=200)) for _ in range(100)]
+    answer = await asked.Sample(S(expressions=E(expressions=[one(*unused, seed_node(5))]), include_latents=True))
+    np.testing.assert_array_equal(values(answer.latents), latents.draw(5, [0], DIM, "normal"))
+
+
 async def test_scores_are_the_same_for_seeds_latents_and_uploads(asked):
     """Of the same pictures."""
     drawn = await asked.Sample(seeds(seed=5, count=4))
@@ -176,9 +190,19 @@ async def test_the_best_of_many_are_those_with_the_highest_scores(asked):
         ),
         (
             "Sample",
-            S(expressions=E(expressions=[one(*(pb.Node(image=pb.ImageNode(file=bytes([at]))) for at in range(65)))])),
+            S(
+                expressions=E(
+                    expressions=[
+                        one(
+                            *(pb.Node(image=pb.ImageNode(file=bytes([at]))) for at in range(65)),
+                            pb.Node(sum=pb.SumNode(terms=[pb.SumNode.Term(node=at) for at in range(65)])),
+                        )
+                    ]
+                )
+            ),
             "expressions.expressions[0].nodes[64].image",
         ),
+        ("Encode", encode(many_scans()), "images.files[0]"),
     ],
 )
 async def test_what_is_no_use_is_refused_by_its_field(asked, method, request_message, field):

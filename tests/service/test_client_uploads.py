@@ -59,15 +59,15 @@ def test_arrays_travel_without_loss(channels: int) -> None:
 @pytest.mark.parametrize(
     ("sizes", "parts"),
     [
-        ([10] * 64, [64]),
-        ([10] * 65, [64, 1]),
+        ([10] * 16, [16]),
+        ([10] * 17, [16, 1]),
         ([MIB] * 7, [3, 3, 1]),
         ([4 * MIB, 10, 10], [1, 2]),
         ([10, 4 * MIB], [1, 1]),
     ],
 )
 def test_uploads_are_put_into_as_few_requests_as_carry_them(sizes: list[int], parts: list[int]) -> None:
-    """64 files and 3 MiB each, but for one file that is larger alone; in their order."""
+    """16 files and 3 MiB each, but for one file that is larger alone; in their order."""
     files = [bytes([at]) + bytes(size - 1) for at, size in enumerate(sizes)]
     lists = list(uploads.upload_lists(files))
     assert [len(one.files) for one in lists] == parts
@@ -102,11 +102,11 @@ def test_what_no_request_can_carry_is_refused_by_its_name(asked: object, field: 
 
 def test_parts_of_another_bundle_are_not_put_together() -> None:
     """One array holds one model's latents, one model's scores."""
-    scoring, encoding = ScoreParts(images=[b"a"] * 65), EncodeParts([b"a"] * 17)
+    scoring, encoding = ScoreParts(images=[b"a"] * 17), EncodeParts([b"a"] * 17)
     row = pb.LatentBatch(count=16, dim=1, values=bytes(64))
     batch = pb.ImageBatch(format=pb.FORMAT_RAW, height=1, width=1, channels=1, count=16, raw=bytes(16))
     scoring.request()
-    scoring.accept(pb.ScoreResponse(identity=IDENTITY, scores=[pb.Score()] * 64))
+    scoring.accept(pb.ScoreResponse(identity=IDENTITY, scores=[pb.Score()] * 16))
     encoding.accept(pb.EncodeResponse(identity=IDENTITY, images=batch, latents=row, errors=[0.0] * 16))
     other = pb.Identity(name="tiny", version="2", manifest_digest="b" * 64)
     with pytest.raises(BundleChanged, match="start anew"):

@@ -1,6 +1,7 @@
 """Graphs beside the generator: on the same threads, in lanes of their own."""
 
 import asyncio
+import math
 import time
 
 import numpy as np
@@ -56,7 +57,7 @@ async def test_a_graph_that_few_ask_for_does_not_wait_behind_the_other():
 
 
 async def test_work_that_comes_back_is_admitted_for_all_its_runs():
-    """Beside others that wait, a thousand runs of a row are refused where one is taken."""
+    """Beside others that wait, a hundred thousand runs of a row are refused where one is taken."""
     device = Device()
     async with batching(device, graphs={"double": Graph(device)}) as batcher:
         device.hold()
@@ -64,9 +65,57 @@ async def test_work_that_comes_back_is_admitted_for_all_its_runs():
         await device.begun()
         waiting = asyncio.create_task(batcher.submit(graph_rows(2)))
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded):
-            await batcher.submit(graph_rows(3), time.monotonic() + 0.5, repeats=100_000)
+        with pytest.raises(Overloaded), batcher.reserved("double", 100_000, time.monotonic() + 0.5):
+            pass
         once = asyncio.create_task(batcher.submit(graph_rows(4), time.monotonic() + 30.0))
         await asyncio.sleep(0)
         device.go.release(9)
         await asyncio.gather(running, waiting, once)
+
+
+async def test_what_is_still_to_come_counts_for_those_who_come_later():
+    """Between its steps work that comes back waits nowhere, and yet the device is not free."""
+    device = Device()
+    async with batching(device, graphs={"double": Graph(device)}) as batcher:
+        soon = time.monotonic() + 0.5
+        with batcher.reserved("double", 100_000, math.inf) as used:
+            with pytest.raises(Overloaded):
+                await batcher.submit(graph_rows(1), soon)
+            used(100_000)
+            await batcher.submit(graph_rows(1), time.monotonic() + 30.0)
+        await batcher.submit(graph_rows(1), time.monotonic() + 30.0)
+
+
+async def test_a_graph_that_was_quiet_has_not_saved_up_its_turns():
+    """After long work of the generator, both get their turns from the first on."""
+    device = Device(largest_batch=1)
+    async with batching(device, graphs={"double": Graph(device)}) as batcher:
+        await batcher.submit(rows(*range(300)))  # time that the other graph didn't use
+        device.batches.clear()
+        device.hold()
+        first = asyncio.create_task(batcher.submit(rows(1)))
+        await device.begun()
+        many = asyncio.create_task(batcher.submit(graph_rows(*range(100))))
+        one = asyncio.create_task(batcher.submit(rows(2)))
+        await asyncio.sleep(0)
+        device.go.release(1000)
+        await asyncio.gather(first, many, one)
+    assert device.batches.index(1, 1) < 20
+
+
+async def test_a_graph_whose_batches_fail_pays_for_its_turns():
+    """Or its callers would be served before all others for ever."""
+    device = Device(largest_batch=1)
+    broken = Graph(device)
+
+    def fail(*_):
+        time.sleep(0.002)
+        raise RuntimeError("broken")
+
+    broken.run = fail
+    async with batching(device, graphs={"double": broken}) as batcher:
+        failing = [asyncio.create_task(batcher.submit(graph_rows(1))) for _ in range(200)]
+        await asyncio.sleep(0)
+        assert pixels(await batcher.submit(rows(7))) == [7]
+        assert not all(task.done() for task in failing)
+        assert all(isinstance(end, RuntimeError) for end in await asyncio.gather(*failing, return_exceptions=True))

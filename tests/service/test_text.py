@@ -90,6 +90,7 @@ def test_text_means_what_the_operators_mean(text: str, meant: Expression) -> Non
         ("mean(" * 60 + "1" + ")" * 60, "nested too deeply", "50 levels"),
         ("-" * 9_000 + "1", "can't read", "nested too deeply"),
         ("1\0", "can't read", "null"),
+        ("1" + "*1" * 2_000 + "*seed(1)", "nested too deeply", "50 levels"),
     ],
 )
 def test_a_refusal_names_the_part_at_fault_and_what_is_allowed(text: str, part: str, allowed: str) -> None:

@@ -143,12 +143,30 @@ class Batcher:
         begun = list(self._begun.values())
         return time.monotonic() - min(begun) if begun else 0.0
 
-    async def submit(
-        self, rows: Rows, deadline: float = math.inf, *, admitted: bool = False, repeats: int = 1
-    ) -> Drawn:
-        """Waits for the outputs of some rows, until `deadline` on the monotonic clock.
+    @contextmanager
+    def reserved(self, graph: str, count: int, deadline: float) -> Iterator[Callable[[int], None]]:
+        """Admits work that comes back again and again, once for all of its `count` rows.
 
-        Work that comes back `repeats` times with the same rows, as refining does, is admitted once for all of them.
+        Gives what to call with the number of rows that each part had. Raises Overloaded as `submit`.
+        """
+        lane, left = self._lanes.named(graph), count
+
+        def used(rows: int) -> None:
+            nonlocal left
+            left -= rows
+            with self._changed:
+                lane.owed -= rows
+
+        with self._changed:
+            self._admit(lane, count, 0, deadline)
+            lane.owed += count
+        try:
+            yield used
+        finally:
+            used(left)
+
+    async def submit(self, rows: Rows, deadline: float = math.inf, *, admitted: bool = False) -> Drawn:
+        """Waits for the outputs of some rows, until `deadline` on the monotonic clock.
 
         Rows that continue a stream are `admitted` already: a stream that has begun isn't refused half-way, and it
         bounds itself by the few chunks that it keeps ahead of its reader.
@@ -161,7 +179,7 @@ class Batcher:
         run = Run(rows, deadline, self._loop.create_future())
         with self._changed:
             if not admitted:
-                self._admit(run, repeats)
+                self._admit(self._lanes.of(rows), rows.count, rows.count, deadline)
             self._lanes.push(run)
         if not self._waking:  # what arrives in one round of the event loop goes to the device together
             self._waking = True
@@ -173,23 +191,22 @@ class Batcher:
                 self._lanes.of(rows).queue.drop(run)
             raise
 
-    def _admit(self, run: Run, repeats: int) -> None:
-        """Refuses rows that find no room or can't be done in time. What finds nobody waiting is always tried.
+    def _admit(self, lane: Lane, count: int, now: int, deadline: float) -> None:
+        """Refuses `count` rows that can't be done in time, or `now` of them that find no room.
 
-        What is ahead counts twice: whoever comes later takes turns too, and what was admitted must be done in time
-        however many come.
+        What finds nobody waiting is always tried, or a pace measured wrong would never be corrected.
         """
-        lane = self._lanes.of(run.rows)
-        count, waiting = repeats * run.rows.count, lane.queue.waiting
-        if not waiting:
+        waiting = lane.queue.waiting
+        if not waiting and not lane.owed:
             return
-        if waiting + run.rows.count > self._max_queued_rows:
-            retry_after_s = lane.pace.seconds_for(waiting + run.rows.count - self._max_queued_rows)
-            raise Overloaded(f"{waiting} images wait already, of at most {self._max_queued_rows}", retry_after_s)
-        left_s = run.deadline - run.submitted
-        turns = len(self._lanes.busy())  # the device's time goes to so many graphs
-        if turns * lane.pace.seconds_for(count + 2 * repeats * waiting) > left_s:  # the cheap bound first
-            needed_s = turns * lane.pace.seconds_for(count + 2 * repeats * lane.queue.ahead(run.rows.count))
+        too_many = self._lanes.waiting + now - self._max_queued_rows
+        if too_many > 0:
+            why = f"{self._lanes.waiting} images wait already, of at most {self._max_queued_rows}"
+            raise Overloaded(why, lane.pace.seconds_for(too_many))
+        left_s = deadline - time.monotonic()
+        turns = len(self._lanes.busy()) or 1  # the device's time goes to so many graphs
+        if turns * lane.pace.seconds_for(count + lane.owed + 2 * waiting) > left_s:  # the cheap bound first
+            needed_s = turns * lane.pace.seconds_for(count + lane.owed + 2 * lane.queue.ahead(count))
             if needed_s > left_s:
                 why = f"{count} images may take {needed_s:.3f} s beside those that wait, and {left_s:.3f} s are left"
                 raise Overloaded(why, (needed_s - left_s) / 2)
@@ -274,6 +291,7 @@ class Batcher:
         try:
             outputs = lane.compute([run.rows.part(start, stop) for run, start, stop in batch])
         except Exception as error:  # the batch's callers get it, whatever the device raises; the thread goes on
+            self._charge(lane, started)
             if retry and count > 1 and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
                 for half in _halves(batch):
                     self._run(half, retry=False)
@@ -287,7 +305,7 @@ class Batcher:
         self._metrics.batch_rows.observe(count)
         self._device_seconds.observe(seconds)
         lane.pace.observe(count, seconds)
-        lane.used_s += seconds
+        self._charge(lane, started)
         row = 0
         for run, start, stop in batch:
             end = row + stop - start
@@ -297,6 +315,11 @@ class Batcher:
         if not self._finishing:  # one call wakes the loop for all batches that end before it comes round
             self._finishing = True
             self._loop.call_soon_threadsafe(self._finish)
+
+    def _charge(self, lane: Lane, started: float) -> None:
+        """Counts device time for a lane's turn, that of batches that fail too."""
+        with self._changed:
+            lane.used_s += time.monotonic() - started
 
     def _draw(self, parts: Sequence[LatentRows]) -> tuple[NDArray[Any], ...]:
         latents = latents_of(parts, self._dim, self._prior)

@@ -28,6 +28,7 @@ class Lane:
         smallest_share: rows that are worth a thread of their own.
         pace: of the graph; and queue: of its rows.
         used_s: seconds on the device, for its turn.
+        owed: rows that were admitted and are still to come, of work that comes back again and again.
     """
 
     compute: Compute
@@ -36,6 +37,7 @@ class Lane:
     pace: Pace
     queue: Queue = field(init=False)
     used_s: float = 0.0
+    owed: int = 0
 
     def __post_init__(self) -> None:
         self.queue = Queue(self.pace)
@@ -46,10 +48,15 @@ class Lanes:
 
     def __init__(self, lanes: Mapping[str, Lane]) -> None:
         self._lanes = dict(lanes)
+        self._clock = 0.0  # the time of the lane whose turn came last
 
     def of(self, rows: Rows) -> Lane:
         """Gives the lane that rows belong to."""
         return self._lanes[rows.graph]
+
+    def named(self, graph: str) -> Lane:
+        """Gives the lane of a graph."""
+        return self._lanes[graph]
 
     @property
     def waiting(self) -> int:
@@ -67,11 +74,14 @@ class Lanes:
 
     def push(self, run: Run) -> None:
         """Adds a run to its lane."""
-        lane, busy = self.of(run.rows), self.busy()
-        if busy and not lane.queue.waiting:
-            lane.used_s = max(lane.used_s, min(other.used_s for other in busy))
+        lane = self.of(run.rows)
+        if not lane.queue.waiting:
+            lane.used_s = max(lane.used_s, self._clock)
         lane.queue.push(run)
 
     def next(self) -> Lane | None:
         """Chooses the lane whose turn it is; None where nobody waits."""
-        return min(self.busy(), key=attrgetter("used_s"), default=None)
+        lane = min(self.busy(), key=attrgetter("used_s"), default=None)
+        if lane is not None:
+            self._clock = max(self._clock, lane.used_s)
+        return lane

@@ -140,6 +140,7 @@ def extend(path: Path, output: Path | None, changes: Mapping[str, object], files
         BundleError: the old or the new bundle is refused.
         OutputError: the disk refuses, or `output` exists.
     """
+    path = path.resolve()  # a link stays one: what it leads to is replaced
     before = load(path).manifest
     kept = {name: _read(path, name, spec) for name, spec in before.files.items()}
     target = output or path.with_name(f".{path.name}.{os.getpid()}.extended")
@@ -158,8 +159,13 @@ def _replace(path: Path, by: Path) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}.before")
     try:
         path.rename(aside)
-        by.rename(path)
+        try:
+            by.rename(path)
+        except OSError:
+            aside.rename(path)
+            raise
     except OSError as error:
+        shutil.rmtree(by, ignore_errors=True)
         raise OutputError(f"{path} can't be replaced: {error.strerror}") from error
     shutil.rmtree(aside, ignore_errors=True)
 

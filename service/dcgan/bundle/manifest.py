@@ -6,7 +6,7 @@ Unknown keys are ignored, so that an older server takes a bundle whose maker wro
 import datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 FORMAT: Final = 1
 FILE_NAME: Final = "manifest.json"
@@ -91,6 +91,13 @@ class CalibrationSpec(_Part):
     auc: float = Field(ge=0, le=1)
     real_count: int = Field(ge=1)
     generated_count: int = Field(ge=1)
+
+    @field_validator("real_quantiles")
+    @classmethod
+    def _in_order(cls, quantiles: list[float]) -> list[float]:
+        if quantiles != sorted(quantiles):
+            raise ValueError("quantiles rise from the first to the last")
+        return quantiles
 
 
 class EncoderSpec(_Part):

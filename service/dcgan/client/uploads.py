@@ -16,7 +16,7 @@ Picture: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 Pictures: TypeAlias = Picture | Sequence[Picture]
 
 MAX_FILE_BYTES: Final = 4 << 20  # what a request may have
-PART_FILES: Final = 64  # of Limits.max_uploads, as servers have it
+PART_FILES: Final = 16  # of Limits.max_uploads, which is less than 64 where images are large
 PART_BYTES: Final = 3 << 20  # of Limits.max_request_bytes
 MAX_STEPS: Final = (1 << 31) - 1  # what the field holds; servers allow far fewer
 

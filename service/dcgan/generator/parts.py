@@ -1,6 +1,6 @@
 """The graphs beside the generator: discriminator, encoder, and the generator's gradient.
 
-Each was run on the golden images when it was loaded, in every batch size that will occur.
+Each was run on the golden images when it was loaded, in batches of all powers of two: those that a GPU will see.
 """
 
 from typing import Final, Literal, TypeAlias

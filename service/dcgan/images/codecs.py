@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_PIXELS: Final = 1 << 26  # 67 million, under the 89 million at which Pillow warns
+_MAX_SCANS: Final = 64  # of a JPEG; usual ones have up to 10, and each goes over the whole picture
 _READABLE: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # of GIF the first frame
 
 
@@ -57,6 +58,8 @@ def decode(data: bytes, channels: Literal[1, 3] | None = None, max_pixels: int =
     """
     from PIL import Image, UnidentifiedImageError
 
+    if data[:2] == b"\xff\xd8" and data.count(b"\xff\xda") > _MAX_SCANS:
+        raise ValueError(f"a JPEG of more than {_MAX_SCANS} scans is not decoded: it would take minutes")
     try:
         with Image.open(io.BytesIO(data), formats=_READABLE) as picture:
             if picture.width * picture.height > max_pixels:

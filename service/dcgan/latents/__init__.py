@@ -74,6 +74,7 @@ __all__ = [
     "mean",
     "mix",
     "mixed",
+    "needed",
     "neighbour_noise",
     "parse",
     "seed",

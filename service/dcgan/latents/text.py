@@ -53,7 +53,10 @@ class Term:
 
 def parse(text: str) -> Expression:
     """Reads one expression; raises ExpressionError that quotes the part at fault."""
-    return _Reader(text).expression()
+    try:
+        return _Reader(text).expression()
+    except RecursionError:  # in factors and signs, whose depth Python's own grammar bounds first, or nearly so
+        raise _too_deep() from None
 
 
 def terms(text: str) -> list[Term]:
@@ -62,7 +65,10 @@ def terms(text: str) -> list[Term]:
     A term `mean(...)` has the arguments as its exemplars, any other term is its own only exemplar; labels are the
     terms' text. Raises ExpressionError as `parse` does.
     """
-    return _Reader(text).terms()
+    try:
+        return _Reader(text).terms()
+    except RecursionError:
+        raise _too_deep() from None
 
 
 class _Reader:

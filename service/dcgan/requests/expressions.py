@@ -36,6 +36,9 @@ class Reader:
         nodes = tuple(
             self._node(node, position, f"{field}.nodes[{position}]") for position, node in enumerate(message.nodes)
         )
+        for position, node in latents.needed(nodes).items():
+            if isinstance(node, latents.Image):
+                self._upload(node, f"{field}.nodes[{position}].image")
         return Expression(nodes, self._normalization or normalization)
 
     def _node(self, node: pb.Node, position: int, field: str) -> latents.Node:
@@ -79,12 +82,13 @@ class Reader:
     def _image(self, node: pb.ImageNode, field: str) -> latents.Image:
         need("encoder", field, self._model)
         check_steps(node.refine_steps, f"{field}.refine_steps", self._model)
-        image = latents.Image(node.file, node.refine_steps)
+        return latents.Image(node.file, node.refine_steps)
+
+    def _upload(self, image: latents.Image, field: str) -> None:
         self.uploads.setdefault(image, f"{field}.file")
         limit = self._model.limits.max_uploads
         if len(self.uploads) > limit:
             raise InvalidField(field, "one too many", f"{limit} images in one request together")
-        return image
 
     def _sum(self, node: pb.SumNode, position: int, field: str) -> latents.Sum:
         if not node.terms:
