@@ -141,6 +141,57 @@ def test_race_is_left_out_with_a_note(tmp_path: Path) -> None:
     assert [note for note in labels.offered(columns)[1] if "race" in note]
 
 
+@pytest.mark.parametrize("heading", ["Asian", "Indian", "White", "Black", "PerceivedRace", "skinTone"])
+def test_columns_of_zeros_and_ones_that_are_named_after_a_race_are_left_out(tmp_path: Path, heading: str) -> None:
+    """As data sets of faces have them; CamelCase is read as words."""
+    lines = [heading, *("01"[number % 2] for number in range(COUNT))]
+    assert names(labels.read(table(tmp_path, *lines), DATA)) == []
+
+
+def test_a_column_that_only_tells_black_from_white_is_left_out(tmp_path: Path) -> None:
+    """Whatever it is called; with other colours beside them, it is of colours."""
+    for values, offered in ((("Black", "White"), []), (("black", "white", "red"), ["black", "red", "white"])):
+        lines = ["group", *(values[number % len(values)] for number in range(COUNT))]
+        assert names(labels.read(table(tmp_path, *lines), DATA)) == offered
+
+
+@pytest.mark.parametrize("heading", ["skincare", "racecar", "bracelet"])
+def test_words_that_only_begin_like_race_are_offered(tmp_path: Path, heading: str) -> None:
+    """They are of other things."""
+    lines = [heading, *(("yes", "no")[number % 2] for number in range(COUNT))]
+    assert names(labels.read(table(tmp_path, *lines), DATA)) == ["no", "yes"]
+
+
+@pytest.mark.parametrize("name", ["asian", "perceivedRace", "indians", "skin_dark"])
+def test_a_direction_can_not_be_named_after_a_race(tmp_path: Path, name: str) -> None:
+    """Whatever column it is asked for of."""
+    with pytest.raises(SettingsError, match="no direction is made for what people's race"):
+        labels.asked_for(labels.read(people(tmp_path), DATA), [f"{name}=gender:Male"])
+
+
+def test_a_name_leaves_room_for_the_name_of_its_picture(tmp_path: Path) -> None:
+    """49 characters are allowed; those that are offered are no longer."""
+    columns = labels.read(people(tmp_path), DATA)
+    labels.asked_for(columns, [f"{'x' * 49}=gender:Male"])
+    with pytest.raises(SettingsError, match="up to 48"):
+        labels.asked_for(columns, [f"{'x' * 50}=gender:Male"])
+    lines = ["heading " * 10, *("ab"[number % 2] * 60 for number in range(COUNT))]
+    assert max(map(len, names(labels.read(table(tmp_path, *lines), DATA)))) <= 49
+
+
+def test_a_path_means_the_image_at_the_root_before_a_namesake_below(tmp_path: Path) -> None:
+    """Its last name alone could mean either."""
+    data = replace(DATA, names=("a/1.png", "1.png", *NAMES[2:]))
+    (column,) = labels.read(table(tmp_path, "file,kind", "1.png,x"), data)
+    assert np.flatnonzero(column.codes != labels.UNLABELLED).tolist() == [1]
+
+
+@pytest.mark.parametrize("heading", ["File", "filename", "image", "Path"])
+def test_a_misnamed_column_file_is_refused(tmp_path: Path, heading: str) -> None:
+    """Its rows would be taken to be in the order of the images."""
+    assert f"has a column {heading}; call it `file`" in refusal(table(tmp_path, f"{heading},kind", "003.png,x"))
+
+
 @pytest.mark.parametrize("heading", ["race", "Ethnicity", "skin tone", "perceived_race", "group"])
 def test_race_can_not_be_asked_for(tmp_path: Path, heading: str) -> None:
     """Whatever the column is called, so long as its name or its values tell."""

@@ -31,9 +31,14 @@ _CLASSES: Final = {
         "tshirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle_boot"
     ),
 }  # fmt: skip
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_RACE_COLUMN: Final = re.compile(r"(^|_)(race|races|racial|ethni|skin|ancestry|caste|nationalit)")
-_RACE_VALUE: Final = re.compile(r"(^|_)(asian|latin[oax]|hispanic|caucasian|african|middle_eastern)(_|$)")
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,48}")  # of a file name of 64, direction-NAME.png
+_RACE_COLUMN: Final = re.compile(r"(^|_)(races?|racial|ethni\w*|skin|ancestry|caste|nationalit\w*)(_|$)")
+_RACE_VALUE: Final = re.compile(
+    r"(^|_)(asians?|latin[oax]s?|hispanics?|caucasians?|african|middle_eastern|indians?)(_|$)"
+)
+_SHADES: Final = frozenset({"black", "white"})  # of people, where a column knows no other value, or is called so
+_NO_RACE: Final = "no direction is made for what people's race or ethnicity is taken to be"
+_MISNAMED: Final = frozenset({"file", "filename", "image", "path"})  # what a column `file` may have been meant by
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,13 @@ class Column:
     @property
     def is_about_race(self) -> bool:
         """Whether its name, or one of its values, is of what people's race or ethnicity is taken to be."""
-        return bool(_RACE_COLUMN.search(_slug(self.name))) or any(_RACE_VALUE.search(_slug(v)) for v in self.values)
+        values = {_slug(value) for value in self.values}
+        return (
+            _names_race(self.name)
+            or _slug(self.name) in _SHADES
+            or values == _SHADES
+            or any(_RACE_VALUE.search(value) for value in values)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +141,9 @@ def _asked_for(columns: Sequence[Column], request: str) -> Attribute:
     if not (equals and colon):
         raise SettingsError(f"--attribute {request!r} must have the form NAME=COLUMN:VALUE")
     if not _is_name(name):
-        raise SettingsError(f"--attribute name {name!r} must be a letter, then up to 63 letters, digits and _")
+        raise SettingsError(f"--attribute name {name!r} must be a letter, then up to 48 letters, digits and _")
+    if _names_race(name):
+        raise SettingsError(f"--attribute {request}: the name {name} can't be used: {_NO_RACE}")
     column = next((column for column in columns if column.name == heading), None)
     if column is None:
         there = ", ".join(column.name for column in columns)
@@ -150,7 +163,7 @@ def _asked_for(columns: Sequence[Column], request: str) -> Attribute:
 def _fault(column: Column) -> str | None:
     """Says why a column gives no attributes; None if it does."""
     if column.is_about_race:
-        return "no direction is made for what people's race or ethnicity is taken to be"
+        return _NO_RACE
     if not 2 <= len(column.values) <= MAX_VALUES:
         return f"it has {len(column.values)} different values; 2 to {MAX_VALUES} are allowed"
     return None
@@ -202,6 +215,9 @@ def _rows(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise DataError(file, f"after line {len(rows) + 1}: it is no table in UTF-8 ({error})") from error
     if len(set(header)) != len(header) or not all(header) or set(header) <= {_FILE}:
         raise DataError(file, "line 1 must be a header: different names, one of them other than `file`")
+    misnamed = [name for name in header if name.lower() in _MISNAMED and name != _FILE]
+    if misnamed and _FILE not in header:
+        raise DataError(file, f"has a column {misnamed[0]}; call it `file` if it names the images, or else otherwise")
     return header, rows
 
 
@@ -236,17 +252,17 @@ _AMBIGUOUS: Final = -1
 
 
 def _by_name(names: tuple[str, ...]) -> dict[str, int]:
-    """Gives the place of each image by its path, and by its last name where that is the only one of its kind."""
+    """Gives the place of each image by its path, else by its last name where that is the only one of its kind."""
     places: dict[str, int] = {}
     for place, name in enumerate(names):
         last = PurePosixPath(name).name
         places[last] = _AMBIGUOUS if last in places else place
-    return places | {name: place for place, name in enumerate(names) if "/" in name}
+    return places | {name: place for place, name in enumerate(names)}
 
 
 def _name(column: str, value: str, taken: set[str]) -> str:
     """Names an attribute by its value, by column and value where that is no name or is taken, else by a number too."""
-    whole = _slug(f"{column}_{value}")[:56].strip("_")
+    whole = _slug(f"{column}_{value}")[:40].strip("_")
     candidates = [_slug(value), whole, f"is_{whole}", *(f"is_{whole}_{number}" for number in range(2, 2 + MAX_VALUES))]
     return next(name for name in candidates if _is_name(name) and name not in taken)
 
@@ -255,5 +271,11 @@ def _is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None and not keyword.iskeyword(text)
 
 
+def _names_race(text: str) -> bool:
+    slug = _slug(text)
+    return bool(_RACE_COLUMN.search(slug) or _RACE_VALUE.search(slug))
+
+
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    """Gives the words of a text, CamelCase ones too, in small letters and joined by _."""
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text).lower()).strip("_")
