@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dcgan import bundle as bundles
+from dcgan import images
 from processes import dcgan, serve
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -17,7 +19,9 @@ COMMANDS = [
     for line in block.replace("\\\n", " ").splitlines()
     if line.removeprefix("$ ").startswith("dcgan ")
 ]
-ASKING = [line for line in COMMANDS if line.split()[1] in ("sample", "interpolate", "arithmetic", "model", "health")]
+METHODS = {"sample", "interpolate", "arithmetic", "encode", "score", "model", "health"}
+ASKING = [line for line in COMMANDS if line.split()[1] in METHODS]
+PICTURES = ("shoe.png", "shirt.png")
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 
 
@@ -30,14 +34,17 @@ def fashion():
 
 def test_the_readme_shows_how_to_ask():
     """Otherwise this file would pass on an empty README."""
-    assert {line.split()[1] for line in ASKING} >= {"sample", "interpolate", "arithmetic", "model"}
+    assert {line.split()[1] for line in ASKING} == METHODS
     assert PYTHON
 
 
 @pytest.mark.parametrize("line", ASKING)
 def test_a_command_of_the_readme_works(fashion, tmp_path, monkeypatch, line):
-    """As written, but for the address."""
+    """As written, but for the address; in a folder with the pictures that it names."""
     monkeypatch.chdir(tmp_path)
+    golden = bundles.load(bundles.locate("fashion")).golden_images
+    for name, image in zip(PICTURES, golden, strict=False):
+        images.save(name, images.encode(image, "png"))
     ended = dcgan(*shlex.split(line, comments=True)[1:], "--target", fashion.target)
     assert ended.returncode == 0, ended.stderr
 

@@ -30,12 +30,13 @@ def verify(arguments: argparse.Namespace) -> int:
     """Reads a bundle as a server would, draws its golden images on the CPU, and prints what was checked."""
     with _server_packages():
         from dcgan import bundle as bundles
-        from dcgan.generator import Generator
+        from dcgan.generator import Generator, parts_of
     bundle = bundles.load(bundles.locate(arguments.bundle))
     manifest = bundle.manifest
     size = sum(spec.size_bytes for spec in manifest.files.values())
     image = manifest.image
     generator = Generator(bundle, "cpu")
+    parts = ", ".join(name.replace("_", " ") for name in parts_of(bundle, "cpu")) or "none"
     exact = "byte for byte" if generator.golden_exact else "within the tolerance of the manifest"
     for line in (
         f"{bundle.path}: {manifest.name}, version {manifest.version}, digest {bundle.digest}",
@@ -43,6 +44,7 @@ def verify(arguments: argparse.Namespace) -> int:
         f"generator: float32 [n, {manifest.latent.dim}] to uint8 [n, {image.height}, {image.width}, {image.channels}], "
         f"opset {manifest.opset}",
         f"golden: {len(bundle.golden_images)} images reproduced {exact} on {generator.provider}",
+        f"beside the generator: {parts}, each run on the golden images; {len(bundle.directions)} directions",
     ):
         say(line)
     return 0

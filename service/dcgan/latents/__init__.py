@@ -22,6 +22,7 @@ from dcgan.latents.expressions import (
     image,
     mean,
     mix,
+    needed,
     seed,
     total,
     values,
