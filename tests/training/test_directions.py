@@ -5,11 +5,14 @@ import pytest
 from PIL import Image
 
 from dcgan import bundle
-from dcgan.bundle.manifest import LatentSpec, Manifest
-from dcgan.errors import SettingsError
+from dcgan.bundle.manifest import DirectionSpec, LatentSpec, Manifest
+from dcgan.errors import OutputError, SettingsError
 from dcgan.generator import Generator
 from dcgan_training import classifier, direction_vectors, directions, labels, strips
+from dcgan_training.card import with_section
 from dcgan_training.cli import main
+from dcgan_training.data import Dataset
+from dcgan_training.direction_card import commands, section
 from dcgan_training.direction_measures import Reading, Realism, Sampler, useful_range
 from dcgan_training.directions import Plan, Request, add_directions, halves
 from dcgan_training.errors import DataError
@@ -114,6 +117,61 @@ def test_other_directions_are_made_orthogonal() -> None:
     for named in "ab":
         assert vectors[named] is before[named]
         assert all(abs(vectors[other] @ vectors[named]) < 1e-4 for other in "cd")
+
+
+def test_a_direction_that_is_named_twice_is_taken_out_once() -> None:
+    """The others come out as if it had been named once."""
+    vectors = {name: RANDOM.standard_normal(20).astype(np.float32) for name in "abc"}
+    twice = dict(vectors)
+    direction_vectors.take_out(vectors, ["a"])
+    direction_vectors.take_out(twice, ["a", "a"])
+    assert all(np.array_equal(vectors[name], twice[name]) for name in "abc")
+
+
+def test_a_direction_that_was_left_out_can_not_be_taken_out() -> None:
+    """It was looked for and not found."""
+    with pytest.raises(SettingsError, match="--orthogonal-to c: no direction was found for it; there are a, b"):
+        direction_vectors.take_out({"a": np.ones(9, np.float32), "b": -np.ones(9, np.float32)}, ["c"])
+
+
+def test_an_output_that_exists_is_refused_before_the_work(made: Path, tmp_path: Path) -> None:
+    """Not even the data is read."""
+    with pytest.raises(OutputError, match="exists; name a directory that doesn't"):
+        add_directions(made, tmp_path, (tmp_path / "none", LABELS), Request(), QUICK, lambda _: None)
+
+
+def test_images_that_are_all_the_same_can_not_be_split(made: Path) -> None:
+    """They fall on one side, whatever their labels."""
+    data = Dataset(np.zeros((200, 28, 28, 1), np.uint8), "0" * 64)
+    column = labels.Column("class", ("a", "b"), np.arange(200) % 2)
+    sampler = Sampler(Generator(bundle.load(made), "cpu"), LatentSpec(dim=100, prior="normal"), 1, 1)
+    with pytest.raises(SettingsError, match="0 of 200 labelled images are left"):
+        directions._looks(data, [labels.Attribute("a", column, 0)], sampler, QUICK, lambda _: None)
+
+
+def test_an_accuracy_that_can_not_be_known_is_no_number() -> None:
+    """No held-out image says anything of the second column."""
+    codes = np.array([[0, labels.UNLABELLED], [1, labels.UNLABELLED]])
+    pixels = RANDOM.integers(0, 60, (2, 8, 8, 1), dtype=np.uint8)
+    network = classifier.train(pixels, codes, [2, 2], width=2, seed=1, shown=4)
+    known, unknown = classifier.accuracies(network, pixels, codes)
+    assert np.isfinite(known).all()
+    assert np.isnan(unknown).all()
+
+
+def test_the_card_keeps_the_commands_of_directions_that_stay() -> None:
+    """In their order, equal ones once; a strip is linked where there is one."""
+    specs = {
+        "old": DirectionSpec(min_strength=-1, max_strength=1),
+        "new": DirectionSpec(min_strength=0, max_strength=2),
+    }
+    first, second = "dcgan-train directions BUNDLE --seed 1", "dcgan-train directions BUNDLE --seed 2"
+    card = with_section("# x\n\n## Licence\n", "Directions", section({"old": specs["old"]}, [first], []))
+    assert commands(card) == [first]
+    body = section(specs, [*commands(card), second, second], ["direction-new.png"])
+    assert f"```\n{first}\n{second}\n```" in body
+    assert "| [new](direction-new.png) |" in body
+    assert "| old |" in body
 
 
 def test_a_direction_of_which_nothing_is_left_is_refused() -> None:

@@ -136,8 +136,28 @@ def test_the_card_says_what_a_score_is_not(exported: Path) -> None:
     card = (exported / "MODEL_CARD.md").read_text()
     spec = bundle.load(exported).manifest.calibration
     assert spec is not None
-    assert f"## Score\n\n{section(spec)}\n\n## Licence" in card
+    assert f"## Score\n\n{section(spec, True)}\n\n## Licence" in card
     assert "no likelihood" in card
+    assert f"--output {exported.name} --held-out HELD_OUT" in card
+
+
+def test_the_card_says_whose_word_it_takes(exported: Path) -> None:
+    """Where the run's own images are gone, only its maker knows that the held-out ones are none of them."""
+    spec = bundle.load(exported).manifest.calibration
+    assert spec is not None
+    assert "which its maker says the training never saw" in section(spec, False)
+    assert "maker" not in section(spec, True)
+    assert not check_held_out(Dataset(pixels(100, 28, 1), "1" * 64), settings(), "x")
+
+
+def test_a_single_image_of_the_run_is_found_among_held_out_ones() -> None:
+    """Pixel for pixel."""
+    own = load(SUBSET)
+    run = settings(data=str(SUBSET), data_digest=own.digest)
+    mixed = np.concatenate([pixels(100, 28, 1), own.images[7:8]])
+    assert check_held_out(Dataset(mixed[:100], "1" * 64), run, "x")
+    with pytest.raises(DataError, match="1 of its 101 images are of those that the run was trained on"):
+        check_held_out(Dataset(mixed, "1" * 64), run, "x")
 
 
 def test_the_same_export_gives_the_same_discriminator(

@@ -7,15 +7,19 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 from dcgan import bundle, latents
 from dcgan.errors import BundleError
 from dcgan.latents import Prior
-from dcgan_training import average, encoder_network, frozen, gradient_graph
+from dcgan_training import average, encoder_network, frozen, gradient_graph, reconstruct
 from dcgan_training.cli import main
+from dcgan_training.data import load
 from dcgan_training.encoder_network import Encoder
 from dcgan_training.encoder_training import BATCH_SIZE
+from dcgan_training.errors import DataError
 from dcgan_training.export import Labels, export_random
+from dcgan_training.fitting import fitting
 from dcgan_training.frozen import FrozenGenerator, Weights
 from dcgan_training.graph import to_onnx
 from dcgan_training.networks import Generator, initialize
@@ -38,11 +42,20 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def pictures(folder: Path, images: np.ndarray) -> Path:
+    """A folder of these images, grey ones (n, h, w, 1) or RGB (n, h, w, 3)."""
+    folder.mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(np.ascontiguousarray(image).squeeze()).save(folder / f"{number:03d}.png")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def extended(plain: Path) -> Path:
-    """The same with an encoder, made by the command."""
+    """The same with an encoder, made by the command; mirrored images are held out."""
     path = plain.with_name("extended")
-    assert main(arguments(plain, "--output", str(path), "--held-out", str(SUBSET))) == 0
+    held_out = pictures(plain.with_name("held-out"), load(SUBSET).images[:210, :, ::-1])
+    assert main(arguments(plain, "--output", str(path), "--held-out", str(held_out))) == 0
     return path
 
 
@@ -152,12 +165,48 @@ def test_an_output_that_exists_is_refused_before_the_training(
     assert capsys.readouterr().err == f"error: {extended} exists; name a directory that doesn't\n"
 
 
-def test_images_of_another_shape_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They must be as the generator draws them."""
-    colour = tmp_path / "colour"
-    export_random(settings(images=0, latent_dim=DIM, channels=3), colour, Labels())
-    assert main(arguments(colour)) == 1
-    assert "the images are (28, 28, 1) but those of" in capsys.readouterr().err
+def test_images_of_another_shape_are_refused(plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They must be as the generator draws them: no colour for one that draws grey, and no shape but squares."""
+    colour = pictures(tmp_path / "colour", np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3), np.uint8))
+    assert main(arguments(plain, "--data", str(colour))) == 1
+    assert "has colour, but" in capsys.readouterr().err
+    manifest = bundle.load(plain).manifest
+    with pytest.raises(DataError, match="draws images of 28x14; squares of"):
+        fitting(SUBSET, manifest.model_copy(update={"image": manifest.image.model_copy(update={"height": 14})}))
+
+
+def test_grey_images_are_rgb_for_a_model_in_colour(plain: Path) -> None:
+    """Three equal channels; the digest stays that of the data set."""
+    manifest, grey = bundle.load(plain).manifest, load(SUBSET)
+    data = fitting(SUBSET, manifest.model_copy(update={"image": manifest.image.model_copy(update={"channels": 3})}))
+    assert data.digest == grey.digest
+    assert np.array_equal(data.images, np.repeat(grey.images, 3, axis=3))
+
+
+def test_held_out_images_that_are_trained_on_are_refused(
+    plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The data itself, a single image of it, or what the generator was trained on; nothing is trained."""
+    images = load(SUBSET).images
+    mixed = pictures(tmp_path / "mixed", np.concatenate([255 - images[:3], images[5:6]]))
+    other = pictures(tmp_path / "other", 255 - images[:3])
+    changed = bundle.load(plain).manifest.training.model_copy(update={"dataset_digest": load(other).digest})
+    bundle.extend(plain, tmp_path / "b", {"training": changed}, {})
+    for path, held_out, why in (
+        (plain, SUBSET, "are what the encoder is trained on"),
+        (plain, mixed, "1 of the 4 held-out images are in the data too"),
+        (tmp_path / "b", other, "are what the generator is trained on"),
+    ):
+        assert main(arguments(path, "--held-out", str(held_out))) == 1
+        assert why in capsys.readouterr().err
+
+
+def test_the_nearest_of_many_images_is_found_in_parts() -> None:
+    """The same as by comparing each with each."""
+    one, two = (np.random.default_rng(seed).integers(0, 256, (count, 3, 3, 1), np.uint8)
+                for seed, count in ((1, 4), (2, 1101)))  # fmt: skip
+    apart = [min(float(((a / 127.5 - b / 127.5) ** 2).mean()) for b in two) for a in one]
+    assert reconstruct._nearest(one, two) == pytest.approx(np.mean(apart), rel=1e-4)
 
 
 def test_a_generator_of_another_make_is_refused(plain: Path) -> None:

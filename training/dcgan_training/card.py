@@ -14,6 +14,7 @@ _LAST: Final = "\n## Licence\n"
 def model_card(manifest: Manifest, settings: Settings, note: str = "") -> str:
     """Writes the card from the manifest, the settings of the run, and what a person says of it, as Markdown."""
     image, training = manifest.image, manifest.training
+    held_out = "" if manifest.calibration is None else " --held-out HELD_OUT"
     colour = "grey" if image.channels == 1 else "RGB"
     return f"""# {manifest.name} {manifest.version}
 
@@ -36,7 +37,7 @@ An unconditional generator: {manifest.latent.dim} values from a {manifest.latent
 
 ```
 {_command(settings, training.images_seen)}
-dcgan-train export RUN --output {manifest.name}
+dcgan-train export RUN --output {manifest.name}{held_out}
 ```
 
 ## Proven equal

@@ -95,13 +95,17 @@ def train(
 
 
 def accuracies(network: Classifier, images: Pixels, codes: Codes) -> list[Floats]:
-    """Gives, for each column and each of its values, the share of images that are rightly said to have it or not."""
+    """Gives, for each column and each value, the share of images that are rightly said to have it or not.
+
+    NaN for a column that says nothing of any of them.
+    """
     out = []
     for column, probabilities in enumerate(network.look(images)[1]):
         there = codes[:, column] != UNLABELLED
         said, true = probabilities[there].argmax(1)[:, None], codes[there, column][:, None]
         values = np.arange(probabilities.shape[1])
-        out.append(((said == values) == (true == values)).mean(0).astype(np.float32))
+        right = (said == values) == (true == values)
+        out.append(right.mean(0, dtype=np.float32) if there.any() else np.full(len(values), np.nan, np.float32))
     return out
 
 

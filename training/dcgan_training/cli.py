@@ -108,15 +108,15 @@ def _random_settings(options: argparse.Namespace) -> Settings:
 
 def _encoder(options: argparse.Namespace) -> int:
     from dcgan import bundle
-    from dcgan_training.data import load
     from dcgan_training.encoder import Materials, add_encoder
     from dcgan_training.encoder_training import Plan, Reading
+    from dcgan_training.fitting import fitting
     from dcgan_training.machine import Machine
 
     machine = Machine.choose("auto", "auto", options.threads)
-    size = bundle.load(options.bundle).manifest.image.height
-    held_out = None if options.held_out is None else load(options.held_out, size)
-    materials = Materials(path=options.bundle, data=load(options.data, size), held_out=held_out)
+    manifest = bundle.load(options.bundle).manifest
+    held_out = None if options.held_out is None else fitting(options.held_out, manifest)
+    materials = Materials(path=options.bundle, data=fitting(options.data, manifest), held_out=held_out)
     plan = Plan(images=options.images, width=options.width, seed=options.seed)
 
     def report(reading: Reading) -> None:

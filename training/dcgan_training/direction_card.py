@@ -1,15 +1,32 @@
 """The section of a model card that tells what directions a bundle has, how they were found and what they do."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 from dcgan.bundle.manifest import DirectionSpec
+from dcgan_training import strips
 from dcgan_training.direction_vectors import ROUNDS
 
+COMMAND: Final = "dcgan-train directions "
 
-def section(specs: Mapping[str, DirectionSpec], command: str) -> str:
-    """Writes the section from what the manifest says, and the command that finds the directions, as Markdown."""
+
+def commands(card: str) -> list[str]:
+    """Finds the commands in the section of a model card; none where it has no such section."""
+    section = card.partition("\n## Directions\n")[2].partition("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith(COMMAND)]
+
+
+def section(specs: Mapping[str, DirectionSpec], found_by: Iterable[str], files: Collection[str]) -> str:
+    """Writes the section as Markdown.
+
+    Args:
+        specs: what the manifest says of each direction.
+        found_by: the commands that found them, from the first on; equal ones are written once.
+        files: that the bundle has; a picture that isn't one of them isn't linked.
+    """
+    command = "\n".join(dict.fromkeys(found_by))
     rows = "\n".join(
-        f"| [{name}](direction-{name}.png) | {spec.min_strength:g} to {spec.max_strength:g} "
+        f"| {_linked(name, files)} | {spec.min_strength:g} to {spec.max_strength:g} "
         f"| {'' if spec.accuracy is None else f'{spec.accuracy:.1%}'} | {spec.sample_count:,} "
         f"| {spec.positive_count / max(1, spec.sample_count):.1%} | {spec.turned:.1%} | {spec.turned_by_chance:.1%} |"
         for name, spec in specs.items()
@@ -32,3 +49,7 @@ a classifier trained on the other half sees the attribute; by chance: the same f
 ```
 {command}
 ```"""
+
+
+def _linked(name: str, files: Collection[str]) -> str:
+    return f"[{name}]({strips.file_of(name)})" if strips.file_of(name) in files else name

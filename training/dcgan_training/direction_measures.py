@@ -20,6 +20,7 @@ from dcgan.generator import Generator
 from dcgan_training.classifier import Classifier, Floats, Pixels
 
 _NEIGHBOURS: Final = 3
+_CHUNK: Final = 1000  # features that are compared with all real ones at once
 STEP: Final = 0.25  # between the strengths that are tried
 _FARTHEST: Final = 6.0  # standard deviations of the prior; few draws lie so far out along any line
 _KEPT_PRECISION: Final = 0.65  # of that of unmoved samples, at least
@@ -79,8 +80,9 @@ class Realism:
 
     def precision(self, features: Floats) -> float:
         """Gives the share of float32 (m, k) features that lie within reach of a real one."""
-        near = torch.cdist(torch.from_numpy(features), self._real) <= self._reach
-        return float(near.any(1).float().mean())
+        parts = [torch.from_numpy(features[first : first + _CHUNK]) for first in range(0, len(features), _CHUNK)]
+        near = [(torch.cdist(part, self._real) <= self._reach).any(1) for part in parts]
+        return float(torch.cat(near).float().mean())
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,13 +61,18 @@ def take_out(vectors: dict[str, Floats], names: Sequence[str]) -> None:
     """Takes the parts along some directions out of all others.
 
     Raises:
-        SettingsError: less than a tenth of a direction's length would be left.
+        SettingsError: one of them was left out, or less than a tenth of a direction's length would be left.
     """
-    there = [name for name in names if name in vectors]
+    there = list(dict.fromkeys(names))
+    for name in there:
+        if name not in vectors:
+            raise SettingsError(
+                f"--orthogonal-to {name}: no direction was found for it; there are {', '.join(vectors)}"
+            )
     if not there:
         return
     basis, _ = np.linalg.qr(np.stack([vectors[name] for name in there], 1))
-    for name in vectors.keys() - set(there):
+    for name in [name for name in vectors if name not in there]:
         vector = vectors[name]
         rest = (vector - basis @ (basis.T @ vector)).astype(np.float32)
         share = float(np.linalg.norm(rest) / np.linalg.norm(vector))

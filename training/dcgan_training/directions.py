@@ -7,7 +7,7 @@ classifier trained on the other half, the judge, says what the direction does: i
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,16 +17,17 @@ import torch
 from numpy.typing import NDArray
 
 from dcgan import bundle
-from dcgan.bundle.manifest import DirectionSpec, Manifest
-from dcgan.errors import SettingsError
+from dcgan.bundle.manifest import DirectionSpec
+from dcgan.errors import OutputError, SettingsError
 from dcgan.generator import Generator
 from dcgan_training import classifier, direction_vectors, labels, strips
 from dcgan_training.card import with_section
 from dcgan_training.classifier import Classifier, Codes, Floats, Pixels
-from dcgan_training.data import Dataset, load
-from dcgan_training.direction_card import section
+from dcgan_training.data import Dataset, positions
+from dcgan_training.direction_card import commands, section
 from dcgan_training.direction_measures import Gauge, Realism, Sampler, readings, useful_range
 from dcgan_training.errors import DataError
+from dcgan_training.fitting import fitting
 from dcgan_training.labels import Attribute
 
 _FINDER_WIDTH: Final = 32
@@ -34,6 +35,7 @@ _JUDGE_WIDTH: Final = 24
 _EPOCHS_AT_MOST: Final = 10
 _HELD_OUT: Final = 10  # one of so many images of the finder's half
 _MIN_LABELLED: Final = 100  # images
+_FEWEST_IN_SPLIT: Final = 2  # of them; realism is measured between neighbours
 _REAL: Final = 5000  # images that realism is measured against
 _FEWEST_MOVED: Final = 400
 _CHUNK: Final = 4096  # samples in memory at once
@@ -121,8 +123,10 @@ def add_directions(
         SettingsError: an attribute that was asked for can't be found, or no direction is left of it.
         BundleError, OutputError: as of `bundle.extend`.
     """
+    if output is not None and output.exists():
+        raise OutputError(f"{output} exists; name a directory that doesn't")
     made = bundle.load(path)
-    data = _fitting(load(sources[0], made.manifest.image.height), made.manifest, sources[0])
+    data = fitting(sources[0], made.manifest)
     columns = labels.read(sources[1], data)
     attributes = labels.asked_for(columns, request.attributes)
     if not attributes:
@@ -160,14 +164,6 @@ def halves(pixels: Pixels) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return finders, finders & (words // 2 % _HELD_OUT == 0)
 
 
-def _fitting(data: Dataset, manifest: Manifest, path: Path) -> Dataset:
-    """Gives the images the model's number of channels; grey ones can be RGB, but not the other way round."""
-    channels = manifest.image.channels
-    if data.channels > channels:
-        raise DataError(path, f"has colour, but {manifest.name} draws grey images")
-    return data if data.channels == channels else replace(data, images=np.repeat(data.images, channels, axis=3))
-
-
 def _check_request(attributes: Sequence[Attribute], request: Request, file: Path) -> None:
     if not attributes:
         raise DataError(
@@ -191,12 +187,20 @@ def _looks(data: Dataset, attributes: Sequence[Attribute], sampler: Sampler, pla
     if len(pixels) < _MIN_LABELLED:
         raise SettingsError(f"{len(pixels)} images have labels; {_MIN_LABELLED} are needed to learn from")
     finders, held_out = halves(pixels)
-    say(f"training two classifiers on {len(pixels):,} labelled images")
     trained = finders & ~held_out
+    for split, of in ((trained, "finder"), (~finders, "judge"), (held_out, "finder's accuracy")):
+        if split.sum() < _FEWEST_IN_SPLIT:
+            raise SettingsError(
+                f"{split.sum()} of {len(pixels)} labelled images are left for the {of}, as they are split by content; "
+                f"{_FEWEST_IN_SPLIT} are needed: label more images that differ"
+            )
+    say(f"training two classifiers on {len(pixels):,} labelled images")
     finder = _classifier(pixels[trained], codes[trained], columns, _FINDER_WIDTH, plan.seed, plan)
     judge = _classifier(pixels[~finders], codes[~finders], columns, _JUDGE_WIDTH, plan.seed + 1, plan)
     accuracies = classifier.accuracies(finder, pixels[held_out], codes[held_out])
-    realism = Realism(finder.look(pixels[~finders][:_REAL])[0])
+    unseen = np.flatnonzero(~finders)
+    few = unseen[positions(plan.seed, 0, min(_REAL, len(unseen)), len(unseen))]  # from all over: they may be sorted
+    realism = Realism(finder.look(pixels[few])[0])
     say(f"labelling {plan.samples:,} samples")
     values = sampler.values(0, plan.samples)
     probabilities = _probabilities(sampler, finder, values)
@@ -244,8 +248,8 @@ def _measured(
     moved = max(_FEWEST_MOVED, plan.samples // 100)
     gauge = Gauge(sampler, looks.finder, looks.realism, column, attribute.value)
     low, high = useful_range(readings(gauge, sampler.values(8, moved), vector))
-    if low == high:
-        _leave_out(attribute, "no strength changes how often it is seen in images that look real", required, say)
+    if high == 0:
+        _leave_out(attribute, "no strength above 0 shows it more often in images that look real", required, say)
         return {}
     fresh = sampler.values(9, moved)
     sidewards = np.random.Generator(np.random.Philox(plan.seed)).standard_normal(fresh.shape)
@@ -254,12 +258,13 @@ def _measured(
         float((_probabilities(sampler, looks.judge, values)[column].argmax(1) == attribute.value).mean())
         for values in (sampler.moved(fresh, high * vector), sampler.moved(fresh, high * sidewards))
     ]
+    accuracy = float(looks.accuracies[column][attribute.value])
     positive = int((looks.probabilities[column].argmax(1) == attribute.value).sum())
     spec = DirectionSpec(
         min_strength=low,
         max_strength=high,
         description=f"Towards {attribute.meaning}, which {positive / len(looks.values):.1%} of samples are unmoved.",
-        accuracy=float(looks.accuracies[column][attribute.value]),
+        accuracy=None if np.isnan(accuracy) else accuracy,
         sample_count=len(looks.values),
         positive_count=positive,
         turned=judged[0],
@@ -272,11 +277,16 @@ def _measured(
 def _write(made: bundle.Bundle, output: Path | None, found: dict[str, Found], command: str) -> None:
     vectors = {**made.directions, **{name: direction.vector for name, direction in found.items()}}
     specs = {**made.manifest.directions, **{name: direction.spec for name, direction in found.items()}}
-    card = (made.path / bundle.MODEL_CARD).read_text() if bundle.MODEL_CARD in made.manifest.files else "\n## Licence\n"
+    pictures = {strips.file_of(name): direction.picture for name, direction in found.items()}
+    card = "\n## Licence\n"
+    if bundle.MODEL_CARD in made.manifest.files:
+        card = (made.path / bundle.MODEL_CARD).read_text("utf-8", errors="replace")
+    before = commands(card) if made.manifest.directions.keys() - found.keys() else []
+    body = section(specs, [*before, command], {*made.manifest.files, *pictures})
     files = {
         bundle.DIRECTIONS: safetensors.numpy.save(vectors),
-        **{f"direction-{name}.png": direction.picture for name, direction in found.items()},
-        bundle.MODEL_CARD: with_section(card, "Directions", section(specs, command)).encode(),
+        **pictures,
+        bundle.MODEL_CARD: with_section(card, "Directions", body).encode(),
     }
     bundle.extend(made.path, output, {"directions": specs}, files)
 

@@ -6,6 +6,7 @@ generated images beside them come from the generator that the bundle serves.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,9 +17,10 @@ from dcgan.bundle.manifest import CalibrationSpec
 from dcgan.generator import Part
 from dcgan_training.calibration import Logits, Pixels, calibration, to_signed, with_statistics
 from dcgan_training.config import Settings
-from dcgan_training.data import Dataset
+from dcgan_training.data import Dataset, load
 from dcgan_training.discriminator_graph import to_onnx
 from dcgan_training.errors import DataError, RunError
+from dcgan_training.fitting import in_both
 from dcgan_training.networks import Discriminator
 
 SECTION: Final = "Score"
@@ -36,8 +38,11 @@ class Judge:
     calibration: CalibrationSpec
 
 
-def check_held_out(held_out: Dataset, settings: Settings, path: object) -> None:
+def check_held_out(held_out: Dataset, settings: Settings, path: object) -> bool:
     """Refuses images that say nothing of a run.
+
+    Returns:
+        Whether each of them was compared with the run's own images, which may no longer be where they were.
 
     Raises:
         DataError: they have another size or other channels than the run's, are the run's own, or are too few.
@@ -49,6 +54,11 @@ def check_held_out(held_out: Dataset, settings: Settings, path: object) -> None:
         raise DataError(path, "is what the run was trained on; name images that it never saw")
     if len(held_out) < _LEAST_HELD_OUT:
         raise DataError(path, f"holds {len(held_out)} images; calibration needs {_LEAST_HELD_OUT} or more")
+    own = _own(settings)
+    seen = 0 if own is None else in_both(held_out, own)
+    if seen:
+        raise DataError(path, f"{seen} of its {len(held_out)} images are of those that the run was trained on")
+    return own is not None
 
 
 def judge(
@@ -80,13 +90,19 @@ def judge(
     return Judge(graph, calibration(_logits(part, for_calibration), _logits(part, fresh)))
 
 
-def section(spec: CalibrationSpec) -> str:
-    """Writes what a score is and is not, and how far it can be trusted, as Markdown."""
+def section(spec: CalibrationSpec, compared: bool) -> str:
+    """Writes what a score is and is not, and how far it can be trusted, as Markdown.
+
+    Args:
+        spec: of the calibration.
+        compared: whether it is known that the run saw none of the held-out images.
+    """
+    unseen = "that the training never saw" if compared else "which its maker says the training never saw"
     return f"""The discriminator gives an image a logit, higher for what is more like the real images. From it come \
 the probability that the image is a real one, where real and generated ones are equally frequent, and its percentile \
 among held-out real images.
 
-| measured on images that the training never saw | |
+| measured on images {unseen} | |
 | --- | --- |
 | chance that a real image scores above a generated one (AUC) | {spec.auc:.4f}; 0.5 is guessing |
 | real images | {spec.real_count:,} |
@@ -97,6 +113,15 @@ A score says how this discriminator, trained against this generator, tells the t
 training with a classic loss, as here, reached its equilibrium, every image would have the probability 0.5. A score is \
 no likelihood. It means something only among images of the model's own kind: another kind of image, even a blank one, \
 may score above most of them. It orders images of one model; between two models it compares nothing."""
+
+
+def _own(settings: Settings) -> Dataset | None:
+    """Gives the images of a run; None where they can no longer be read, or are others by now."""
+    try:
+        data = load(Path(settings.data), settings.size)
+    except DataError:
+        return None
+    return data if data.digest == settings.data_digest else None
 
 
 def _generated(settings: Settings, count: int, draw: Callable[[latents.Floats32], Pixels]) -> Pixels:

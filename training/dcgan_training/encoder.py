@@ -21,6 +21,7 @@ from dcgan_training.card import with_section
 from dcgan_training.data import Dataset
 from dcgan_training.encoder_training import BATCH_SIZE, Plan, Reading, train
 from dcgan_training.errors import RunError
+from dcgan_training.fitting import in_both
 from dcgan_training.machine import Machine
 from dcgan_training.reconstruct import REFINE_STEPS, Reconstruction
 
@@ -61,11 +62,13 @@ def add_encoder(
     Raises:
         BundleError: the bundle is refused, or its generator is none that this program writes.
         OutputError: `output` exists or can't be written.
-        RunError: the images are of another shape, or a graph doesn't give what torch gives.
+        RunError: the images are of another shape, held-out ones are trained on, or a graph doesn't give what torch
+            gives.
     """
     if output is not None and output.exists():
         raise OutputError(f"{output} exists; name a directory that doesn't")
     before = bundle.load(materials.path)
+    _check_held_out(materials, before)
     weights = frozen.read(before)
     for images in (materials.data, materials.held_out):
         _check_shape(images, before)
@@ -82,9 +85,22 @@ def add_encoder(
     held_out = None if materials.held_out is None else materials.held_out.images
     spec = EncoderSpec(images_seen=plan.steps * BATCH_SIZE, figures=runtime.figures(held_out))
     picture = runtime.picture(materials.data.images if held_out is None else held_out)
-    files = {**graphs, PICTURE: picture, **_card(materials, plan, spec)}
+    files = {**graphs, PICTURE: picture, **_card(materials, before, plan, spec)}
     bundle.extend(materials.path, output, {"encoder": spec}, files)
     return spec
+
+
+def _check_held_out(materials: Materials, before: bundle.Bundle) -> None:
+    """Refuses images to measure with that some training saw."""
+    if materials.held_out is None:
+        return
+    digest = materials.held_out.digest
+    if digest in (materials.data.digest, before.manifest.training.dataset_digest):
+        whose = "encoder" if digest == materials.data.digest else "generator"
+        raise RunError(f"the held-out images are what the {whose} is trained on; name images that it never sees")
+    seen = in_both(materials.held_out, materials.data)
+    if seen:
+        raise RunError(f"{seen} of the {len(materials.held_out)} held-out images are in the data too; leave them out")
 
 
 def _check_shape(images: Dataset | None, before: bundle.Bundle) -> None:
@@ -143,12 +159,14 @@ def _compare(what: str, found: np.ndarray, expected: np.ndarray) -> None:
         raise RunError(f"the exported {what} isn't what torch gives: they are {apart:.3g} apart at {len(found)} images")
 
 
-def _card(materials: Materials, plan: Plan, spec: EncoderSpec) -> dict[str, bytes]:
+def _card(materials: Materials, before: bundle.Bundle, plan: Plan, spec: EncoderSpec) -> dict[str, bytes]:
     """Gives the model card with a section on the encoder; nothing where the bundle has no card."""
     card = materials.path / bundle.MODEL_CARD
     if not card.is_file():
         return {}
-    shown = "the data" if materials.held_out is None else "held-out images, which no training saw"
+    compared = materials.data.digest == before.manifest.training.dataset_digest  # with what the generator saw
+    whose = "no training" if compared else "the encoder's training never"
+    shown = "the data" if materials.held_out is None else f"held-out images, which {whose} saw"
     held_out = "" if materials.held_out is None else " --held-out HELD_OUT"
     figures = "\n".join(f"| {name} | {value:.4f} |" for name, value in spec.figures.items())
     body = f"""`encoder.onnx` finds latents for an image in two passes of one small network around the generator, as \
@@ -166,4 +184,4 @@ Mean squared errors in [-1, 1]; "refined" is after {REFINE_STEPS} steps, "best" 
 ```
 dcgan-train encoder BUNDLE --data DATA{held_out} --images {plan.images} --width {plan.width} --seed {plan.seed}
 ```"""
-    return {bundle.MODEL_CARD: with_section(card.read_text(), "Encoder", body).encode()}
+    return {bundle.MODEL_CARD: with_section(card.read_text("utf-8", errors="replace"), "Encoder", body).encode()}

@@ -2,7 +2,7 @@
 
 Half of each batch the generator drew itself, so its latents are known and the encoder is to find them; half is data,
 where only the image that comes out can be compared. Gradients flow through the generator and through both passes.
-Every batch is a function of (seed, step), and so on one machine is the encoder.
+Every batch is a function of (seed, step), and so on one CPU is the encoder.
 """
 
 import math

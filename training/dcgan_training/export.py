@@ -66,6 +66,7 @@ class _Source:
     generator: Generator
     discriminator: Discriminator | None = None
     held_out: NDArray[np.uint8] | None = None
+    compared: bool = False  # with the run's own images
 
 
 def export(directory: Path, output: Path, labels: Labels, held_out: Path | None = None) -> Manifest:
@@ -124,7 +125,7 @@ def _export(source: _Source, output: Path, labels: Labels) -> Manifest:
     manifest = manifest.model_copy(update=changes)
     card = model_card(manifest, settings, labels.note)
     if judge is not None:
-        card = with_section(card, discriminator.SECTION, discriminator.section(judge.calibration))
+        card = with_section(card, discriminator.SECTION, discriminator.section(judge.calibration, source.compared))
     bundle.write(output, manifest, files | {bundle.MODEL_CARD: card.encode()})
     generator.Generator(bundle.load(output), "cpu")  # as a server will, from the disk
     return manifest
@@ -142,10 +143,10 @@ def _load(directory: Path, held_out: Path | None) -> _Source:
     if held_out is None:
         return source
     data = load(held_out, settings.size)
-    discriminator.check_held_out(data, settings, held_out)
+    compared = discriminator.check_held_out(data, settings, held_out)
     adversary = Discriminator(settings.size, settings.channels, settings.width)
     adversary.load_state_dict(state["discriminator"])
-    return replace(source, discriminator=adversary, held_out=data.images)
+    return replace(source, discriminator=adversary, held_out=data.images, compared=compared)
 
 
 def _judge(source: _Source, runtime: generator.Generator, draft: bundle.Bundle) -> discriminator.Judge | None:

@@ -13,11 +13,13 @@ from dcgan import generator, images, latents
 from dcgan.bundle import Bundle
 from dcgan.generator import Images, parts_of
 from dcgan.latents import Floats32, Refinement
+from dcgan_training.data import positions
 
 REFINE_STEPS: Final = 50
 GENERATED: Final = 1000  # images to measure on, and random latents to beat
 REAL: Final = 200
 NEAREST_OF: Final = 10_000
+_COMPARED: Final = 500  # images at once; as float32 they are large
 _COLUMNS: Final = 10
 _TARGETS_SEED: Final = 0
 _OTHERS_SEED: Final = 1  # an encoder must beat latents that have nothing to do with the images
@@ -33,10 +35,11 @@ class Reconstruction:
         self._encoder, self._gradient = parts["encoder"], parts["latent_gradient"]
 
     def figures(self, held_out: Images | None) -> dict[str, float]:
-        """Measures on generated images, and on the first 200 of `held_out`, which training never saw."""
+        """Measures on generated images, and on 200 of `held_out`, which training never saw, from all over it."""
         found = self._figures("generated", self._samples(_TARGETS_SEED, GENERATED), GENERATED, "best")
         if held_out is not None:
-            found |= self._figures("real", held_out[:REAL], NEAREST_OF, "nearest")
+            few = held_out[positions(0, 0, min(REAL, len(held_out)), len(held_out))]  # they may be sorted
+            found |= self._figures("real", few, NEAREST_OF, "nearest")
         return found
 
     def picture(self, originals: Images) -> bytes:
@@ -50,10 +53,10 @@ class Reconstruction:
         """Gives the latents of images, float32 (n, dim)."""
         return np.concatenate([self._encoder.run(part)[0] for part in self._batches(originals)])
 
-    def refine(self, originals: Images, begun: Floats32, steps: int = REFINE_STEPS) -> Floats32:
-        """Moves latents `steps` steps towards `originals`."""
-        refinement = Refinement(begun, steps, self._latent.prior)
-        for _ in range(steps + 1):
+    def refine(self, originals: Images, begun: Floats32) -> Floats32:
+        """Moves latents 50 steps towards `originals`."""
+        refinement = Refinement(begun, REFINE_STEPS, self._latent.prior)
+        for _ in range(REFINE_STEPS + 1):
             refinement.take(*self._evaluate(originals, refinement.latents))
         return refinement.best
 
@@ -89,6 +92,15 @@ class Reconstruction:
 
 def _nearest(originals: Images, others: Images) -> float:
     """Gives the mean error of the nearest of `others`, (k, h, w, c), to each of `originals`, (n, h, w, c)."""
-    one, two = (rows.reshape(len(rows), -1).astype(np.float32) / 127.5 - 1.0 for rows in (originals, others))
-    squares = np.square(one).sum(1)[:, None] + np.square(two).sum(1) - 2.0 * one @ two.T
-    return float(squares.min(1).mean() / one.shape[1])
+    one = _normalised(originals)
+    lengths, nearest = np.square(one).sum(1), np.full(len(one), np.inf, np.float32)
+    for first in range(0, len(others), _COMPARED):
+        two = _normalised(others[first : first + _COMPARED])
+        squares = lengths[:, None] + np.square(two).sum(1) - 2.0 * one @ two.T
+        nearest = np.minimum(nearest, squares.min(1))
+    return float(nearest.mean() / one.shape[1])
+
+
+def _normalised(rows: Images) -> Floats32:
+    """Makes uint8 (n, h, w, c) float32 (n, h * w * c) in [-1, 1]."""
+    return rows.reshape(len(rows), -1).astype(np.float32) / np.float32(127.5) - np.float32(1.0)

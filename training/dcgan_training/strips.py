@@ -27,6 +27,11 @@ def picture(sampler: Sampler, name: str, spec: DirectionSpec, vector: Floats) ->
     return images.encode(strip(f"direction({name}), seeds 0 to {ROWS - 1}", strengths, tiles), "png")
 
 
+def file_of(name: str) -> str:
+    """Names the file of a direction's picture."""
+    return f"direction-{name}.png"
+
+
 def strengths_of(low: float, high: float) -> list[float]:
     """Gives seven strengths from `low` to `high`; two of them below 0 where the range goes that far."""
     below = 0 if low == 0 else 2 if high > 0 else COLUMNS - 1
