@@ -48,6 +48,7 @@ class Lanes:
 
     def __init__(self, lanes: Mapping[str, Lane]) -> None:
         self._lanes = dict(lanes)
+        self._all = tuple(self._lanes.values())
         self._clock = 0.0  # the time of the lane whose turn came last
 
     def of(self, rows: Rows) -> Lane:
@@ -61,16 +62,16 @@ class Lanes:
     @property
     def waiting(self) -> int:
         """Rows that wait in all lanes."""
-        return sum(lane.queue.waiting for lane in self._lanes.values())
+        return sum([lane.queue.waiting for lane in self._all])
 
     @property
     def shares(self) -> int:
         """How many threads there is work for."""
-        return sum(lane.queue.waiting // lane.smallest_share for lane in self._lanes.values())
+        return sum([lane.queue.waiting // lane.smallest_share for lane in self._all])
 
     def busy(self) -> list[Lane]:
         """Lanes where rows wait."""
-        return [lane for lane in self._lanes.values() if lane.queue.waiting]
+        return [lane for lane in self._all if lane.queue.waiting]
 
     def push(self, run: Run) -> None:
         """Adds a run to its lane."""
@@ -81,7 +82,9 @@ class Lanes:
 
     def next(self) -> Lane | None:
         """Chooses the lane whose turn it is; None where nobody waits."""
-        lane = min(self.busy(), key=attrgetter("used_s"), default=None)
-        if lane is not None:
-            self._clock = max(self._clock, lane.used_s)
+        busy = self.busy()
+        if not busy:
+            return None
+        lane = busy[0] if len(busy) == 1 else min(busy, key=attrgetter("used_s"))
+        self._clock = max(self._clock, lane.used_s)
         return lane
