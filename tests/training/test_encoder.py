@@ -201,6 +201,22 @@ def test_held_out_images_that_are_trained_on_are_refused(
         assert why in capsys.readouterr().err
 
 
+def test_figures_are_of_images_from_all_over_the_held_out_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders are sorted by class: the first ones would be of one."""
+    measured: dict[str, np.ndarray] = {}
+
+    def note(_: object, name: str, originals: np.ndarray, *__: object) -> dict[str, float]:
+        measured[name] = originals
+        return {}
+
+    monkeypatch.setattr(reconstruct.Reconstruction, "_figures", note)
+    monkeypatch.setattr(reconstruct.Reconstruction, "_samples", lambda *_: None)
+    runtime = object.__new__(reconstruct.Reconstruction)
+    runtime.figures(np.repeat(np.arange(10, dtype=np.uint8), 100).reshape(-1, 1, 1, 1))
+    assert len(measured["real"]) == 200
+    assert np.bincount(measured["real"].ravel()).min() > 5
+
+
 def test_the_nearest_of_many_images_is_found_in_parts() -> None:
     """The same as by comparing each with each."""
     one, two = (np.random.default_rng(seed).integers(0, 256, (count, 3, 3, 1), np.uint8)
