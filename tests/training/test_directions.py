@@ -149,6 +149,24 @@ def test_images_that_are_all_the_same_can_not_be_split(made: Path) -> None:
         directions._looks(data, [labels.Attribute("a", column, 0)], sampler, QUICK, lambda _: None)
 
 
+def test_realism_is_measured_on_images_from_all_over_the_data(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders are sorted by class: the first ones would be of one."""
+    pixels = RANDOM.integers(0, 100, (400, 28, 28, 1), dtype=np.uint8)
+    pixels[200:] += 100
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(directions, "_REAL", 40)
+    monkeypatch.setattr(classifier.Classifier, "look", lambda _, images: (seen.append(images), [np.zeros((1, 2))]))
+    monkeypatch.setattr(classifier, "accuracies", lambda *_: [])
+    monkeypatch.setattr(directions, "Realism", lambda _: None)
+    column = labels.Column("class", ("a", "b"), np.arange(400) // 200)
+    sampler = Sampler(Generator(bundle.load(made), "cpu"), LatentSpec(dim=100, prior="normal"), 1, 1)
+    plan = Plan(samples=10, shown=200)
+    directions._looks(Dataset(pixels, "0" * 64), [labels.Attribute("a", column, 0)], sampler, plan, lambda _: None)
+    bright = seen[0].mean((1, 2, 3)) > 100
+    assert len(bright) == 40
+    assert 8 < bright.sum() < 32
+
+
 def test_an_accuracy_that_can_not_be_known_is_no_number() -> None:
     """No held-out image says anything of the second column."""
     codes = np.array([[0, labels.UNLABELLED], [1, labels.UNLABELLED]])
