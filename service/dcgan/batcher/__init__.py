@@ -19,17 +19,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcgan.batcher.admission import admit
 from dcgan.batcher.lanes import Lane, Lanes
 from dcgan.batcher.pace import Pace
 from dcgan.batcher.queue import Drawn, Images, Part, Run
 from dcgan.batcher.rows import GENERATOR, GraphRows, LatentRows, Rows, SeedRows, ValueRows, inputs_of, latents_of
-from dcgan.errors import DeadlineExceeded, Overloaded
-from dcgan.latents import Floats32, Prior
+from dcgan.batcher.runners import GraphRunner, Runner
+from dcgan.errors import DeadlineExceeded
+from dcgan.latents import Prior
 from dcgan.metrics import Metrics
 
 __all__ = [
@@ -50,27 +52,6 @@ _JOIN_S: Final = 2.0
 _MOMENT_S: Final = 0.001
 _FAILURES_BEFORE_PROBE: Final = 3
 _OUT_OF_MEMORY: Final = ("bad_alloc", "allocate memory", "out of memory", "failed to allocate")
-
-
-class Runner(Protocol):
-    """What a batcher needs of a generator; `threads` may call `run` at once, each making `rows_per_s`."""
-
-    threads: int
-    largest_batch: int
-    rows_per_s: float
-
-    def run(self, latents: Floats32) -> Images:
-        """Draws uint8 images (n, height, width, channels) for float32 latents (n, dim)."""
-
-
-class GraphRunner(Protocol):
-    """What it needs of a graph beside the generator; the generator's threads call it."""
-
-    largest_batch: int
-    rows_per_s: float
-
-    def run(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """Runs a batch: inputs of n rows each to outputs of n rows each."""
 
 
 class Batcher:
@@ -158,7 +139,7 @@ class Batcher:
                 lane.owed -= rows
 
         with self._changed:
-            self._admit(lane, count, 0, deadline)
+            admit(self._lanes, lane, count, 0, deadline, self._max_queued_rows)
             lane.owed += count
         try:
             yield used
@@ -179,7 +160,7 @@ class Batcher:
         run = Run(rows, deadline, self._loop.create_future())
         with self._changed:
             if not admitted:
-                self._admit(self._lanes.of(rows), rows.count, rows.count, deadline)
+                admit(self._lanes, self._lanes.of(rows), rows.count, rows.count, deadline, self._max_queued_rows)
             self._lanes.push(run)
         if not self._waking:  # what arrives in one round of the event loop goes to the device together
             self._waking = True
@@ -190,26 +171,6 @@ class Batcher:
             with self._changed:
                 self._lanes.of(rows).queue.drop(run)
             raise
-
-    def _admit(self, lane: Lane, count: int, now: int, deadline: float) -> None:
-        """Refuses `count` rows that can't be done in time, or `now` of them that find no room.
-
-        What finds nobody waiting is always tried, or a pace measured wrong would never be corrected.
-        """
-        waiting = lane.queue.waiting
-        if not waiting and not lane.owed:
-            return
-        too_many = self._lanes.waiting + now - self._max_queued_rows
-        if too_many > 0:
-            why = f"{self._lanes.waiting} images wait already, of at most {self._max_queued_rows}"
-            raise Overloaded(why, lane.pace.seconds_for(too_many))
-        left_s = deadline - time.monotonic()
-        turns = len(self._lanes.busy()) or 1  # the device's time goes to so many graphs
-        if turns * lane.pace.seconds_for(count + lane.owed + 2 * waiting) > left_s:  # the cheap bound first
-            needed_s = turns * lane.pace.seconds_for(count + lane.owed + 2 * lane.queue.ahead(count))
-            if needed_s > left_s:
-                why = f"{count} images may take {needed_s:.3f} s beside those that wait, and {left_s:.3f} s are left"
-                raise Overloaded(why, (needed_s - left_s) / 2)
 
     def _wake(self) -> None:
         """Wakes as many idle threads as there are shares; fewer rows than one wait for a thread that runs, if any."""
