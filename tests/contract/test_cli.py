@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from bundles import write_bundle
+from commands import commands
 from conftest import serving_in_thread
 from dcgan import images, latents
 from dcgan.cli import main
@@ -25,15 +26,7 @@ NAMES = [f"seed-7-index-{index}.png" for index in range(16)]
 def run(server, capsys):
     """Runs a command against the shared server: exit code, standard output, standard error."""
 
-    def call(command, *flags, target=server.target):
-        try:
-            code = main([command, *map(str, flags), "--target", target])
-        except SystemExit as wrong_usage:
-            code = wrong_usage.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
+    return commands(server.target, capsys)
 
 
 def contents(folder):

@@ -8,9 +8,9 @@ import pytest
 
 import dcgan
 from bundles import CALIBRATION, write_bundle
+from commands import commands
 from conftest import serving_in_thread
 from dcgan import errors, images, latents
-from dcgan.cli import main
 from dcgan.client.results import Calibration
 
 DIM = 8
@@ -47,15 +47,7 @@ def ask(request, full):
 def run(full, capsys):
     """Runs a command against the server: exit code, standard output, standard error."""
 
-    def call(command, *flags):
-        try:
-            code = main([command, *map(str, flags), "--target", full])
-        except SystemExit as wrong_usage:
-            code = wrong_usage.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
+    return commands(full, capsys)
 
 
 @pytest.fixture
