@@ -163,15 +163,11 @@ class GeneratorServicer:
     async def _encoded(self, uploads: requests.Uploads, model: Model) -> dict[latents.Image, latents.Floats32]:
         """Finds the latents of images in expressions, all of the same number of steps together."""
         found: dict[latents.Image, latents.Floats32] = {}
-
-        async def find(steps: int) -> None:
+        for steps in sorted({image.refine_steps for image in uploads}):
             alike = {image: name for image, name in uploads.items() if image.refine_steps == steps}
             files = [(image.content, name) for image, name in alike.items() if isinstance(image.content, bytes)]
             images = await self._uploads.images(files, model)
             found.update(zip(alike, await analysis.latents_of(images, steps, model), strict=True))
-
-        for steps in sorted({image.refine_steps for image in uploads}):
-            await find(steps)
         return found
 
     async def _computed(self, function: Callable[..., latents.Floats32], *arguments: object) -> latents.Floats32:

@@ -1,8 +1,9 @@
 """Checks the ONNX graphs of a bundle before a runtime sees them: names, types, shapes, opset, no outside data."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final, TypeAlias
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message
 
@@ -21,11 +22,21 @@ GRAPHS: Final = {
 }
 
 
+Kind: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]  # dtype and shape of a row
+
+
+def kind_of(name: str, manifest: Manifest) -> Kind:
+    """Tells of what dtype and shape a row of the graphs' values called `name` is, for the model of a manifest."""
+    if name == "images":
+        image = manifest.image
+        return np.dtype(np.uint8), (image.height, image.width, image.channels)
+    return np.dtype(np.float32), (manifest.latent.dim,) if name in ("latents", "gradients") else ()
+
+
 def check_graph(data: bytes, name: str, manifest: Manifest, file: str) -> None:
     """Checks that `data` is the graph that belongs into the file called `name`.
 
-    Its values: `latents` and `gradients` float32 [n, dim]; `images` uint8 [n, height, width, channels]; `logits` and
-    `errors` float32 [n]; n is free.
+    Its values are rows of `kind_of`: [n, ...], n free.
 
     Raises:
         BundleError: it is no ONNX model, or not the one that the manifest describes.
@@ -54,13 +65,9 @@ def _check_opset(model: onnx.ModelProto, manifest: Manifest, file: str) -> None:
 def _check_values(values: Sequence[onnx.ValueInfoProto], names: tuple[str, ...], manifest: Manifest, file: str) -> None:
     if sorted(value.name for value in values) != sorted(names):
         raise BundleError(file, f"has {[value.name for value in values]} where it should have just {', '.join(names)}")
-    image = manifest.image
     for value in values:
-        if value.name == "images":
-            _check_value(value, onnx.TensorProto.UINT8, [image.height, image.width, image.channels], file)
-        else:
-            shape = [manifest.latent.dim] if value.name in ("latents", "gradients") else []
-            _check_value(value, onnx.TensorProto.FLOAT, shape, file)
+        dtype, shape = kind_of(value.name, manifest)
+        _check_value(value, onnx.helper.np_dtype_to_tensor_dtype(dtype), list(shape), file)
 
 
 def _check_value(value: onnx.ValueInfoProto, element: int, shape: list[int], file: str) -> None:

@@ -19,6 +19,7 @@ from dcgan.cli.pictures import made_folder, save_grid
 from dcgan.cli.tables import SCORE_HEADER, score_line
 from dcgan.client import Client, Samples, connect
 from dcgan.client.options import StreamOptions
+from dcgan.client.uploads import PART_IMAGES
 from dcgan.images import Pixels
 from dcgan.latents import Expression
 
@@ -27,7 +28,6 @@ _Sink: TypeAlias = Callable[[Samples], None]
 _SUFFIXES: Final = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 _MOST_IN_GRID: Final = 10_000
 _LISTED: Final = 1_000  # expressions that are held at a time
-_SCORED: Final = 16  # images in one answer with scores, for up to 256 pixels in colour
 
 
 def sample(arguments: argparse.Namespace) -> int:
@@ -91,7 +91,7 @@ def _step(arguments: argparse.Namespace, count: int) -> int:
     if arguments.keep_best:
         return count  # the best of all, which the client refuses where they are too many for one answer
     if arguments.scores:
-        return min(count, _SCORED)
+        return min(count, PART_IMAGES)
     return min(count, _LISTED) if arguments.direction else count
 
 

@@ -1,7 +1,5 @@
 """What the encoder finds: requests for it, and its answers as arrays."""
 
-from typing import Final
-
 import numpy as np
 
 from dcgan.client.messages import check_same, format_of, identity_of, joined, samples
@@ -9,8 +7,6 @@ from dcgan.client.results import Encoded, Format
 from dcgan.client.uploads import MAX_STEPS, Pictures, upload_lists
 from dcgan.errors import DcganError, InvalidField
 from dcgan.v1 import dcgan_pb2 as pb
-
-_PART_IMAGES: Final = 16  # so that an answer stays under 4 MiB up to 256 pixels in colour, however small the files are
 
 
 class EncodeParts:
@@ -30,7 +26,7 @@ class EncodeParts:
         if not 0 <= refine_steps <= MAX_STEPS:
             raise InvalidField("refine_steps", refine_steps, "0 and more, up to the server's limit")
         self._base = pb.EncodeRequest(version=version, refine_steps=refine_steps, format=format_of(format))
-        self._parts = list(upload_lists(images, _PART_IMAGES))
+        self._parts = list(upload_lists(images))
         self._answers: list[pb.EncodeResponse] = []
 
     @property

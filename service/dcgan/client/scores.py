@@ -1,18 +1,15 @@
 """What the discriminator says: requests for it, and its answers as arrays."""
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 
 from dcgan.client.messages import check_same, identity_of
 from dcgan.client.results import Identity, Scores
 from dcgan.client.sources import SeedSource, Source, What, source_of
-from dcgan.client.uploads import Pictures, upload_lists
+from dcgan.client.uploads import PART_IMAGES, Pictures, upload_lists
 from dcgan.errors import DcganError, InvalidField
 from dcgan.v1 import dcgan_pb2 as pb
-
-_PART_IMAGES: Final = 16  # of Limits.max_images, for up to 256 pixels in colour; that many cost more than their call
 
 
 class ScoreParts:
@@ -58,7 +55,7 @@ class ScoreParts:
             self._asked = len(part.files)
             return pb.ScoreRequest(version=self._version, images=part)
         request = pb.ScoreRequest(version=self._version)
-        self._asked = self._source.fill(request, len(self._scores), self._seed, _PART_IMAGES)
+        self._asked = self._source.fill(request, len(self._scores), self._seed, PART_IMAGES)
         return request
 
     def accept(self, answer: pb.ScoreResponse) -> None:

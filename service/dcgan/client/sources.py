@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgan import latents
-from dcgan.client.uploads import MAX_STEPS, PART_BYTES, PART_FILES, read
+from dcgan.client.uploads import MAX_STEPS, PART_BYTES, PART_IMAGES, read
 from dcgan.errors import InvalidField
 from dcgan.latents import Curve, Expression, Floats32
 from dcgan.v1 import dcgan_pb2 as pb
@@ -75,7 +75,7 @@ class ExpressionSource:
             nodes += _size(expression)
             files += sum(node.HasField("image") for node in message.nodes)
             size += message.ByteSize()
-            if asked and (nodes > _PART_NODES or files > PART_FILES or size > PART_BYTES):
+            if asked and (nodes > _PART_NODES or files > PART_IMAGES or size > PART_BYTES):
                 break
             asked.append(message)
         return len(asked)

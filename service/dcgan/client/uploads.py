@@ -16,20 +16,20 @@ Picture: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 Pictures: TypeAlias = Picture | Sequence[Picture]
 
 MAX_FILE_BYTES: Final = 4 << 20  # what a request may have
-PART_FILES: Final = 16  # of Limits.max_uploads, which is less than 64 where images are large
+PART_IMAGES: Final = 16  # of Limits.max_uploads and max_images: an answer with so many fits up to 256 px in colour
 PART_BYTES: Final = 3 << 20  # of Limits.max_request_bytes
 MAX_STEPS: Final = (1 << 31) - 1  # what the field holds; servers allow far fewer
 
 
-def upload_lists(images: Pictures, most: int = PART_FILES) -> Iterator[pb.UploadList]:
-    """Puts images into as few lists as fit into a request each, of `most` files; InvalidField where there is none."""
+def upload_lists(images: Pictures) -> Iterator[pb.UploadList]:
+    """Puts images into as few lists as fit into a request each; InvalidField where there is none."""
     files = _files(images)
     if not files:
         raise InvalidField("images", "empty", "at least 1")
     part = pb.UploadList()
     size = 0
     for data in files:
-        if part.files and (len(part.files) == most or size + len(data) > PART_BYTES):
+        if part.files and (len(part.files) == PART_IMAGES or size + len(data) > PART_BYTES):
             yield part
             part, size = pb.UploadList(), 0
         part.files.append(data)

@@ -4,22 +4,21 @@
 Here is the generator, which has to reproduce the golden images of its bundle.
 """
 
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcgan.bundle import GENERATOR, Bundle
+from dcgan.bundle.graph import kind_of
 from dcgan.errors import BundleError
 from dcgan.generator.parts import Part, PartName, parts_of
-from dcgan.generator.sessions import CPU, CUDA, Array, Device, Kind, Session, rows_per_s, usable_cores
+from dcgan.generator.sessions import CPU, CUDA, Array, Device, Session, rows_per_s, usable_cores
 from dcgan.latents import Floats32
 
 __all__ = ["CPU", "CUDA", "Array", "Device", "Generator", "Images", "Part", "PartName", "parts_of", "usable_cores"]
 
 Images: TypeAlias = NDArray[np.uint8]
-
-_PIXELS: Final = np.dtype(np.uint8)
 
 
 class Generator:
@@ -32,9 +31,8 @@ class Generator:
     """
 
     def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
-        image = bundle.manifest.image
         self._session = Session(bundle.generator, bundle.path / GENERATOR, device)
-        self._kinds: dict[str, Kind] = {"images": (_PIXELS, (image.height, image.width, image.channels))}
+        self._kinds = {"images": kind_of("images", bundle.manifest)}
         self.provider, self.threads = self._session.provider, self._session.threads
         self.largest_batch = self._session.largest_batch
         self.golden_exact = self._reproduces_golden(bundle)
@@ -71,8 +69,6 @@ class Generator:
 
     def _warm_up(self, bundle: Bundle) -> None:
         """Runs each batch size that will occur on a GPU, largest first, so that no request pays for the first run."""
-        batch = self.largest_batch
-        while batch >= 1:
-            zeros = np.zeros((batch, bundle.manifest.latent.dim), np.float32)
+        for size in self._session.batch_sizes:
+            zeros = np.zeros((size, bundle.manifest.latent.dim), np.float32)
             self._session.checked({"latents": zeros}, self._kinds)
-            batch //= 2

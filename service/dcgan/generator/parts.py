@@ -8,9 +8,9 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 
 from dcgan.bundle import DISCRIMINATOR, ENCODER, LATENT_GRADIENT, Bundle
-from dcgan.bundle.graph import GRAPHS
+from dcgan.bundle.graph import GRAPHS, kind_of
 from dcgan.errors import BundleError
-from dcgan.generator.sessions import Array, Device, Kind, Session, rows_per_s
+from dcgan.generator.sessions import Array, Device, Session, rows_per_s
 
 PartName: TypeAlias = Literal["discriminator", "encoder", "latent_gradient"]
 
@@ -19,7 +19,6 @@ _FILES: Final[dict[PartName, str]] = {
     "encoder": ENCODER,
     "latent_gradient": LATENT_GRADIENT,
 }
-_FLOATS: Final = np.dtype(np.float32)
 
 
 class Part:
@@ -44,16 +43,11 @@ class Part:
         return tuple(outputs[name] for name in self._outputs)
 
     def _warm_up(self, bundle: Bundle, file: str) -> None:
-        dim = bundle.manifest.latent.dim
-        kinds: dict[str, Kind] = {
-            name: (_FLOATS, (dim,) if name in ("latents", "gradients") else ()) for name in self._outputs
-        }
-        batch = self.largest_batch
-        while batch >= 1:
-            for name, rows in self._session.checked(self._golden(bundle, batch), kinds).items():
+        kinds = {name: kind_of(name, bundle.manifest) for name in self._outputs}
+        for size in self._session.batch_sizes:
+            for name, rows in self._session.checked(self._golden(bundle, size), kinds).items():
                 if not np.isfinite(rows).all():
                     raise BundleError(bundle.path / file, f"gives {name} that are not finite for the golden images")
-            batch //= 2
 
     def _golden(self, bundle: Bundle, count: int) -> dict[str, Array]:
         golden: dict[str, Array] = {"latents": bundle.golden_latents, "images": bundle.golden_images}

@@ -16,11 +16,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from dcgan.bundle.graph import Kind
 from dcgan.errors import BundleError, DeviceError
 
 Device: TypeAlias = Literal["auto", "cuda", "cpu"]
 Array: TypeAlias = NDArray[Any]
-Kind: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]  # dtype and shape of a row
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
@@ -56,6 +56,11 @@ class Session:
             raise DeviceError(f"device cuda was asked for but ONNX Runtime took {self.provider}; {_cuda_advice()}")
         self.threads = usable_cores() if self.provider == CPU else 1
         self.largest_batch = _LARGEST_BATCH.get(self.provider, 64)
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Sizes that a GPU will see, from the largest on: the powers of two."""
+        return [self.largest_batch >> halvings for halvings in range(self.largest_batch.bit_length())]
 
     def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """Runs a batch: arrays of n rows each, by name, n at least 1. Gives the outputs by name, n rows each."""
