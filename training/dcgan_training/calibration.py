@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from dcgan.bundle.manifest import CalibrationSpec
-from dcgan_training.networks import Discriminator, channels_last
+from dcgan.images import Pixels
+from dcgan_training.networks import Discriminator, channels_last, signed
 
-Pixels = NDArray[np.uint8]
 Logits = NDArray[np.float64]
 
 _PERCENT: Final = np.arange(101) / 100.0
@@ -26,7 +26,7 @@ _RIDGE: Final = 1e-9  # keeps the equations solvable where all logits are the sa
 
 def to_signed(pixels: Pixels) -> torch.Tensor:
     """Turns uint8 (n, height, width, channels) into float32 (n, channels, height, width) in [-1, 1], as in training."""
-    return channels_last(torch.tensor(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0))
+    return channels_last(signed(torch.tensor(pixels)))
 
 
 @torch.no_grad()

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from dcgan.images import Pixels
+from dcgan.latents import Floats32
 from dcgan_training.data import positions
 from dcgan_training.labels import UNLABELLED
+from dcgan_training.networks import signed
 
-Pixels = NDArray[np.uint8]
 Codes = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 FEATURES: Final = 128  # values that the trunk gives for an image
 _BATCH: Final = 128
@@ -51,13 +52,13 @@ class Classifier(nn.Module):
         return [head(features) for head in self.heads]
 
     @torch.no_grad()
-    def look(self, images: Pixels) -> tuple[Floats, list[Floats]]:
+    def look(self, images: Pixels) -> tuple[Floats32, list[Floats32]]:
         """Looks at uint8 (n, size, size, channels) images.
 
         Returns:
             The features, float32 (n, 128), and for each column the probabilities of its values, float32 (n, values).
         """
-        features = torch.cat([self.trunk(_normalised(batch)) for batch in _batches(images)])
+        features = torch.cat([self.trunk(signed(torch.from_numpy(batch))) for batch in _batches(images)])
         return features.numpy(), [head(features).softmax(1).numpy() for head in self.heads]
 
 
@@ -82,7 +83,7 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     for step in range(steps):
         rows = positions(seed, step * batch, batch, len(images))
-        logits = network(_varied(_normalised(images[rows])))
+        logits = network(_varied(signed(torch.from_numpy(images[rows]))))
         losses = [
             nn.functional.cross_entropy(column, target, ignore_index=UNLABELLED, reduction="sum")
             for column, target in zip(logits, torch.from_numpy(codes[rows]).unbind(1), strict=True)
@@ -94,7 +95,7 @@ def train(
     return network.eval()
 
 
-def accuracies(network: Classifier, images: Pixels, codes: Codes) -> list[Floats]:
+def accuracies(network: Classifier, images: Pixels, codes: Codes) -> list[Floats32]:
     """Gives, for each column and each value, the share of images that are rightly said to have it or not.
 
     NaN for a column that says nothing of any of them.
@@ -107,11 +108,6 @@ def accuracies(network: Classifier, images: Pixels, codes: Codes) -> list[Floats
         right = (said == values) == (true == values)
         out.append(right.mean(0, dtype=np.float32) if there.any() else np.full(len(values), np.nan, np.float32))
     return out
-
-
-def _normalised(images: Pixels) -> torch.Tensor:
-    """Makes uint8 (n, h, w, c) float32 (n, c, h, w) in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def _varied(images: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from dcgan import latents
 from dcgan.bundle.manifest import LatentSpec
 from dcgan.generator import Generator
-from dcgan_training.classifier import Classifier, Floats, Pixels
+from dcgan.images import Pixels
+from dcgan.latents import Floats32
+from dcgan_training.classifier import Classifier
 
 _NEIGHBOURS: Final = 3
 _CHUNK: Final = 1000  # features that are compared with all real ones at once
@@ -46,19 +48,19 @@ class Sampler:
         """Standard deviation of a value of a latent."""
         return 1.0 if self.latent.prior == "normal" else 3**-0.5
 
-    def values(self, part: int, count: int) -> Floats:
+    def values(self, part: int, count: int) -> Floats32:
         """Draws float32 (count, dim) latents; others for each `part`, a small number."""
         first = part << 32
         return latents.draw(
             self._seed, np.arange(first, first + count, dtype=np.uint64), self.latent.dim, self.latent.prior
         )
 
-    def moved(self, values: Floats, by: NDArray[np.floating]) -> Floats:
+    def moved(self, values: Floats32, by: NDArray[np.floating]) -> Floats32:
         """Adds `by` to latents, as the algebra does."""
         out = (values + by).astype(np.float32)
         return np.clip(out, -1.0, 1.0) if self.latent.prior == "uniform" else out
 
-    def images(self, values: Floats) -> Pixels:
+    def images(self, values: Floats32) -> Pixels:
         """Draws uint8 (n, height, width, channels)."""
         batch = self._generator.largest_batch
         parts = [values[first : first + batch] for first in range(0, len(values), batch)]
@@ -73,12 +75,12 @@ class Realism:
         real: float32 (n, k), features of real images that the network was not trained on, n at least 2.
     """
 
-    def __init__(self, real: Floats) -> None:
+    def __init__(self, real: Floats32) -> None:
         self._real = torch.from_numpy(real)
         apart = torch.cdist(self._real, self._real)
         self._reach = apart.kthvalue(min(_NEIGHBOURS + 1, len(real)), dim=1).values  # the nearest one is itself
 
-    def precision(self, features: Floats) -> float:
+    def precision(self, features: Floats32) -> float:
         """Gives the share of float32 (m, k) features that lie within reach of a real one."""
         parts = [torch.from_numpy(features[first : first + _CHUNK]) for first in range(0, len(features), _CHUNK)]
         near = [(torch.cdist(part, self._real) <= self._reach).any(1) for part in parts]
@@ -104,7 +106,7 @@ class Gauge:
     column: int
     value: int
 
-    def read(self, values: Floats, direction: Floats, strength: float) -> Reading:
+    def read(self, values: Floats32, direction: Floats32, strength: float) -> Reading:
         """Looks at the samples of float32 (n, dim) latents, moved by `strength` times float32 (dim,)."""
         moved = self.sampler.moved(values, strength * direction)
         features, probabilities = self.finder.look(self.sampler.images(moved))
@@ -112,7 +114,7 @@ class Gauge:
         return Reading(strength, share, self.realism.precision(features))
 
 
-def readings(gauge: Gauge, values: Floats, direction: Floats) -> list[Reading]:
+def readings(gauge: Gauge, values: Floats32, direction: Floats32) -> list[Reading]:
     """Measures a direction on a grid of strengths, 0 among them, from the lowest on, outwards until all is unreal.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgan.errors import SettingsError
-from dcgan_training.classifier import Floats
+from dcgan.latents import Floats32
 from dcgan_training.direction_measures import Sampler
 
 SURE: Final = 0.9  # probability over which a label counts, where that leaves enough samples
@@ -17,10 +17,10 @@ _ENOUGH: Final = 1000  # samples that surely have the attribute
 _LOOK_AT: Final = 3.0  # standard deviations of the prior to which they are moved
 _LEFT_OVER: Final = 0.1  # share of its length that a direction must keep when others are taken out of it
 
-Has = Callable[[Floats], NDArray[np.bool_]]  # whether the sample of each latent, float32 (n, dim), has an attribute
+Has = Callable[[Floats32], NDArray[np.bool_]]  # whether the sample of each latent, float32 (n, dim), has an attribute
 
 
-def difference(values: Floats, sure: Floats) -> Floats:
+def difference(values: Floats32, sure: Floats32) -> Floats32:
     """Gives the mean of the latents with an attribute less that of those without it.
 
     Args:
@@ -29,11 +29,11 @@ def difference(values: Floats, sure: Floats) -> Floats:
     """
     enough = float(np.sort(sure)[-min(_ENOUGH, len(sure))])
     with_it = sure >= max(0.5, min(SURE, enough))
-    apart: Floats = values[with_it].mean(0) - values[sure <= 1 - SURE].mean(0)
+    apart: Floats32 = values[with_it].mean(0) - values[sure <= 1 - SURE].mean(0)
     return apart
 
 
-def refined(sampler: Sampler, count: int, has: Has, first: Floats) -> Floats:
+def refined(sampler: Sampler, count: int, has: Has, first: Floats32) -> Floats32:
     """Turns a direction towards where most samples have the attribute, a way out along it; its length stays.
 
     Among latents around a centre, the mean of those with the attribute, seen from the centre, is where their share
@@ -57,7 +57,7 @@ def refined(sampler: Sampler, count: int, has: Has, first: Floats) -> Floats:
     return (length * unit).astype(np.float32)
 
 
-def take_out(vectors: dict[str, Floats], names: Sequence[str]) -> None:
+def take_out(vectors: dict[str, Floats32], names: Sequence[str]) -> None:
     """Takes the parts along some directions out of all others.
 
     Raises:

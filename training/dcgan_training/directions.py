@@ -20,9 +20,11 @@ from dcgan import bundle
 from dcgan.bundle.manifest import DirectionSpec
 from dcgan.errors import OutputError, SettingsError
 from dcgan.generator import Generator
+from dcgan.images import Pixels
+from dcgan.latents import Floats32
 from dcgan_training import classifier, direction_vectors, labels, strips
 from dcgan_training.card import with_section
-from dcgan_training.classifier import Classifier, Codes, Floats, Pixels
+from dcgan_training.classifier import Classifier, Codes
 from dcgan_training.data import Dataset, positions
 from dcgan_training.direction_card import commands, section
 from dcgan_training.direction_measures import Gauge, Realism, Sampler, readings, useful_range
@@ -77,7 +79,7 @@ class Plan:
 class Found:
     """A direction, what is known of it, and its picture."""
 
-    vector: Floats
+    vector: Floats32
     spec: DirectionSpec
     picture: bytes
 
@@ -95,11 +97,11 @@ class _Looks:
     columns: list[labels.Column]
     finder: Classifier
     judge: Classifier
-    accuracies: list[Floats]
+    accuracies: list[Floats32]
     realism: Realism
     sampler: Sampler
-    values: Floats
-    probabilities: list[Floats]
+    values: Floats32
+    probabilities: list[Floats32]
 
 
 def add_directions(
@@ -215,13 +217,13 @@ def _classifier(
     return classifier.train(pixels, codes, counts, width=width, seed=seed % (1 << 64), shown=shown)
 
 
-def _probabilities(sampler: Sampler, network: Classifier, values: Floats) -> list[Floats]:
+def _probabilities(sampler: Sampler, network: Classifier, values: Floats32) -> list[Floats32]:
     """Gives what a classifier sees in the samples of float32 (n, dim) latents: float32 (n, values) for each column."""
     parts = [network.look(sampler.images(values[first : first + _CHUNK]))[1] for first in range(0, len(values), _CHUNK)]
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
-def _vectors(looks: _Looks, attributes: Sequence[Attribute], required: bool, say: Say) -> dict[str, Floats]:
+def _vectors(looks: _Looks, attributes: Sequence[Attribute], required: bool, say: Say) -> dict[str, Floats32]:
     """Finds a float32 (dim,) direction for each attribute that the model draws often enough."""
     vectors = {}
     for attribute in attributes:
@@ -241,7 +243,7 @@ def _vectors(looks: _Looks, attributes: Sequence[Attribute], required: bool, say
 
 
 def _measured(
-    looks: _Looks, attribute: Attribute, vector: Floats, required: bool, plan: Plan, say: Say
+    looks: _Looks, attribute: Attribute, vector: Floats32, required: bool, plan: Plan, say: Say
 ) -> dict[str, Found]:
     """Measures a direction; gives it by name, or nothing where no strength of it is of use."""
     column, sampler = _place(looks, attribute), looks.sampler

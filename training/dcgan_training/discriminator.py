@@ -15,7 +15,8 @@ import torch
 from dcgan import bundle, latents
 from dcgan.bundle.manifest import CalibrationSpec
 from dcgan.generator import Part
-from dcgan_training.calibration import Logits, Pixels, calibration, to_signed, with_statistics
+from dcgan.images import Pixels
+from dcgan_training.calibration import Logits, calibration, to_signed, with_statistics
 from dcgan_training.config import Settings
 from dcgan_training.data import Dataset, load
 from dcgan_training.discriminator_graph import to_onnx

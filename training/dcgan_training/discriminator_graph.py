@@ -5,23 +5,18 @@ scaling to [-1, 1] stays a step of its own: folded into the first convolution it
 are padded with zeros after it.
 """
 
-from typing import Final
-
 import numpy as np
 from onnx import TensorProto, helper
 
-from dcgan_training.graph import GraphBuilder, Values, affine, array
+from dcgan_training.graph import GraphBuilder, Values, affine, array, normalized
 from dcgan_training.networks import LEAK, Discriminator
-
-_HALF_RANGE: Final = np.array(127.5)
-_ONE: Final = np.array(1.0)
 
 
 def to_onnx(discriminator: Discriminator) -> bytes:
     """Gives the serialized graph of a discriminator in eval mode, with all of its weights inside."""
     graph = GraphBuilder()
     maps = _convolution(
-        graph, _signed(graph), array(discriminator.from_image.weight), _offset(discriminator.from_image)
+        graph, normalized(graph, "images"), array(discriminator.from_image.weight), _offset(discriminator.from_image)
     )
     for layer, norm in zip(discriminator.convolutions, discriminator.norms, strict=True):
         scale, shift = affine(norm)
@@ -32,13 +27,6 @@ def to_onnx(discriminator: Discriminator) -> bytes:
     given = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", size, size, channels])
     wanted = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n"])
     return graph.finish("discriminator", [given], [wanted])
-
-
-def _signed(graph: GraphBuilder) -> str:
-    """Takes pixels to float32 NCHW in [-1, 1], by the operations of the training."""
-    floats = graph.add("Cast", graph.add("Transpose", "images", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
-    scaled = graph.add("Div", floats, graph.weight("scalar", _HALF_RANGE))
-    return graph.add("Sub", scaled, graph.weight("scalar", _ONE))
 
 
 def _convolution(graph: GraphBuilder, maps: str, kernel: Values, offset: Values) -> str:

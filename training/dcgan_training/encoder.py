@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from dcgan import bundle, latents
 from dcgan.bundle.manifest import EncoderSpec
 from dcgan.errors import OutputError
+from dcgan.generator.sessions import Session
 from dcgan_training import encoder_network, frozen, gradient_graph
 from dcgan_training.card import with_section
 from dcgan_training.data import Dataset
@@ -23,6 +23,7 @@ from dcgan_training.encoder_training import BATCH_SIZE, Plan, Reading, train
 from dcgan_training.errors import RunError
 from dcgan_training.fitting import in_both
 from dcgan_training.machine import Machine
+from dcgan_training.networks import signed
 from dcgan_training.reconstruct import REFINE_STEPS, Reconstruction
 
 PICTURE: Final = "reconstructions.png"
@@ -113,13 +114,13 @@ def _check_shape(images: Dataset | None, before: bundle.Bundle) -> None:
 def _proven_encoder(encoder: encoder_network.Encoder, weights: frozen.Weights, data: NDArray[np.uint8]) -> bytes:
     """Exports the encoder; raises RunError where onnxruntime doesn't give what torch gives."""
     graph = encoder_network.to_onnx(encoder, weights)
-    session = _session(graph)
+    session = Session(graph, Path(bundle.ENCODER), "cpu")
     generator = frozen.FrozenGenerator(weights)
     for size in _PROOF_BATCH_SIZES:
         images = np.resize(data[:size], (size, *data.shape[1:]))
-        (found,) = session.run(["latents"], {"images": images})
+        found = session.run({"images": images})["latents"]
         with torch.no_grad():
-            expected = encoder.encode(generator, _normalized(images)).second.numpy()
+            expected = encoder.encode(generator, signed(torch.from_numpy(images))).second.numpy()
         _compare("encoder", found, expected)
     return graph
 
@@ -127,29 +128,19 @@ def _proven_encoder(encoder: encoder_network.Encoder, weights: frozen.Weights, d
 def _proven_gradient(weights: frozen.Weights, prior: latents.Prior, data: NDArray[np.uint8]) -> bytes:
     """Exports the gradient; raises RunError where onnxruntime doesn't give what torch's autograd gives."""
     graph = gradient_graph.to_onnx(weights)
-    session = _session(graph)
+    session = Session(graph, Path(bundle.LATENT_GRADIENT), "cpu")
     generator = frozen.FrozenGenerator(weights)
     for size in _PROOF_BATCH_SIZES:
         images = np.resize(data[:size], (size, *data.shape[1:]))
         values = latents.draw(0, np.arange(size, dtype=np.uint64), weights.dim, prior)
-        gradients, errors = session.run(["gradients", "errors"], {"latents": values, "images": images})
+        found = session.run({"latents": values, "images": images})
         given = torch.from_numpy(values).requires_grad_()
-        expected = (generator(given) - _normalized(images)).square().mean((1, 2, 3))
+        expected = (generator(given) - signed(torch.from_numpy(images))).square().mean((1, 2, 3))
         torch.autograd.backward(expected.sum())
         assert given.grad is not None
-        _compare("gradient", gradients, given.grad.numpy())
-        _compare("error", errors, expected.detach().numpy())
+        _compare("gradient", found["gradients"], given.grad.numpy())
+        _compare("error", found["errors"], expected.detach().numpy())
     return graph
-
-
-def _session(graph: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-def _normalized(images: NDArray[np.uint8]) -> torch.Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def _compare(what: str, found: np.ndarray, expected: np.ndarray) -> None:

@@ -20,8 +20,8 @@ from torch import nn
 
 from dcgan.latents import Prior
 from dcgan_training.frozen import FrozenGenerator, Weights
-from dcgan_training.gradient_graph import draw, normalized
-from dcgan_training.graph import GraphBuilder, array
+from dcgan_training.gradient_graph import draw
+from dcgan_training.graph import GraphBuilder, array, normalized
 
 _LEAK: Final = 0.2
 _HIDDEN_PER_WIDTH: Final = 16  # values in the layer before the last, for each channel of width

@@ -20,7 +20,7 @@ from dcgan_training.data import positions
 from dcgan_training.encoder_network import Encoder, initialize
 from dcgan_training.frozen import FrozenGenerator, Weights
 from dcgan_training.machine import Machine, keep_freed_memory
-from dcgan_training.networks import channels_last
+from dcgan_training.networks import channels_last, signed
 
 BATCH_SIZE: Final = 128
 _RATE: Final = 2e-3
@@ -146,4 +146,4 @@ class _Trainer:
         )
 
     def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
-        return pixels.to(self._machine.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+        return signed(pixels.to(self._machine.device))

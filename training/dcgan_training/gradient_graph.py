@@ -12,7 +12,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from dcgan_training.frozen import Weights
-from dcgan_training.graph import GraphBuilder
+from dcgan_training.graph import GraphBuilder, normalized
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,6 @@ def draw(graph: GraphBuilder, weights: Weights, latents: str) -> Drawn:
         parts = kernels[-1], graph.weight("offset", below.astype(np.float64))
         values = graph.add("ConvTranspose", maps[-1], *parts, kernel_shape=[4, 4], strides=[2, 2], pads=[1, 1, 1, 1])
     return Drawn(graph.add("Tanh", values), maps, kernels, project)
-
-
-def normalized(graph: GraphBuilder, images: str) -> str:
-    """Turns uint8 [n, h, w, c] into float32 [n, c, h, w] in [-1, 1]."""
-    half_range, one = graph.weight("scalar", np.array(127.5)), graph.weight("scalar", np.array(1.0))
-    pixels = graph.add("Transpose", graph.add("Cast", images, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
-    return graph.add("Sub", graph.add("Div", pixels, half_range), one)
 
 
 def _add_way_back(graph: GraphBuilder, weights: Weights, drawn: Drawn, difference: str) -> None:

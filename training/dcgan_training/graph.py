@@ -70,6 +70,13 @@ class GraphBuilder:
         return model.SerializeToString(deterministic=True)
 
 
+def normalized(graph: GraphBuilder, images: str) -> str:
+    """Turns uint8 [n, h, w, c] into float32 [n, c, h, w] in [-1, 1]."""
+    half_range, one = graph.weight("scalar", np.array(127.5)), graph.weight("scalar", np.array(1.0))
+    pixels = graph.add("Transpose", graph.add("Cast", images, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
+    return graph.add("Sub", graph.add("Div", pixels, half_range), one)
+
+
 def _projection(graph: GraphBuilder, generator: Generator, scale: Values, shift: Values) -> tuple[str, str]:
     """Folds the first batch norm into the projection; puts its rows from (h, w, channel) into (channel, h, w)."""
     cells, channels = generator.base**2, len(scale)

@@ -106,6 +106,11 @@ def initialize(network: nn.Module, random: torch.Generator) -> None:
             nn.init.normal_(value, 1.0 if "norms" in name else 0.0, _WEIGHT_DEVIATION, generator=random)
 
 
+def signed(pixels: torch.Tensor) -> torch.Tensor:
+    """Turns uint8 of shape (n, height, width, channels) into float32 (n, channels, height, width) in [-1, 1]."""
+    return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+
 def channels_last(images: torch.Tensor) -> torch.Tensor:
     """Lays images (n, c, h, w) out channels-last.
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from dcgan import images, latents
 from dcgan.bundle.manifest import DirectionSpec, LatentSpec
-from dcgan_training.classifier import Floats, Pixels
+from dcgan.images import Pixels
+from dcgan.latents import Floats32
 from dcgan_training.direction_measures import Sampler
 
 ROWS: Final = 5
@@ -18,7 +19,7 @@ _LABEL: Final = 16
 _SMALLEST: Final = 48  # width of a tile, px, under which a strength can't be written above it
 
 
-def picture(sampler: Sampler, name: str, spec: DirectionSpec, vector: Floats) -> bytes:
+def picture(sampler: Sampler, name: str, spec: DirectionSpec, vector: Floats32) -> bytes:
     """Draws seeds 0 to 4 at seven strengths of the useful range, 0 among them, as a PNG file."""
     strengths = strengths_of(spec.min_strength, spec.max_strength)
     values = np.concatenate([_of_seed(sampler.latent, seed) for seed in range(ROWS)])
@@ -43,7 +44,7 @@ def strengths_of(low: float, high: float) -> list[float]:
     ]
 
 
-def _of_seed(latent: LatentSpec, seed: int) -> Floats:
+def _of_seed(latent: LatentSpec, seed: int) -> Floats32:
     return latents.draw(seed, np.zeros(1, np.uint64), latent.dim, latent.prior)
 
 

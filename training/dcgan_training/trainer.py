@@ -15,7 +15,7 @@ from dcgan_training.average import decay_per_step
 from dcgan_training.config import Settings
 from dcgan_training.losses import discriminator_loss, generator_loss
 from dcgan_training.machine import Machine
-from dcgan_training.networks import Discriminator, Generator, channels_last, initialize
+from dcgan_training.networks import Discriminator, Generator, channels_last, initialize, signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,7 @@ class Trainer:
 
     def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turns uint8 NHWC into float32 NCHW in [-1, 1], on the device."""
-        on_device = pixels.to(self.machine.device, non_blocking=True)
-        return channels_last(on_device.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0))
+        return channels_last(signed(pixels.to(self.machine.device, non_blocking=True)))
 
     def _clear_losses(self) -> None:
         self._loss_sums = torch.zeros(4, device=self.machine.device)
