@@ -25,7 +25,7 @@ _NEIGHBOURS: Final = 3
 _CHUNK: Final = 1000  # features that are compared with all real ones at once
 STEP: Final = 0.25  # between the strengths that are tried
 _FARTHEST: Final = 6.0  # standard deviations of the prior; few draws lie so far out along any line
-_KEPT_PRECISION: Final = 0.65  # of that of unmoved samples, at least
+KEPT_PRECISION: Final = 0.65  # of that of unmoved samples, at least
 _NEAR_BEST: Final = 0.04  # a share this little below the best one isn't worth a greater strength
 
 
@@ -129,7 +129,7 @@ def readings(gauge: Gauge, values: Floats32, direction: Floats32) -> list[Readin
         side: list[Reading] = []
         for number in range(1, max(count, 1) + 1):
             side.append(gauge.read(values, direction, sign * number * STEP))
-            if side[-1].precision < _KEPT_PRECISION * unmoved.precision / 2:  # it only gets worse
+            if side[-1].precision < KEPT_PRECISION * unmoved.precision / 2:  # it only gets worse
                 break
         sides.append(side)
     return [*reversed(sides[0]), unmoved, *sides[1]]
@@ -147,7 +147,7 @@ def useful_range(found: Sequence[Reading]) -> tuple[float, float]:
         side = sorted((reading for reading in found if reading.strength * sign >= 0), key=lambda r: abs(r.strength))
         real: list[Reading] = []
         for reading in side:
-            if reading.precision < _KEPT_PRECISION * unmoved.precision:
+            if reading.precision < KEPT_PRECISION * unmoved.precision:
                 break
             real.append(reading)
         best = max(sign * reading.share for reading in real)
