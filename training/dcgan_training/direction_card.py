@@ -43,9 +43,10 @@ The labelled real images were split into halves by their content. A classifier t
 samples; its accuracy is the share of held-out images that it rightly says to have the attribute or not, which for a \
 rare one is high even by chance. A direction leads from the mean of samples without the attribute to that of those \
 which surely have it, and was turned {ROUNDS} times towards where most moved samples have it. In the useful range the \
-precision of moved samples (arXiv:1904.06991, in features of the finder) is at least {KEPT_PRECISION:g} of that of unmoved \
-ones; beyond it they look less and less like the data. Turned: the share of fresh samples at the greatest strength in which \
-a classifier trained on the other half sees the attribute; by chance: the same for random directions of the same length.
+precision of moved samples (arXiv:1904.06991, in features of the finder) is at least {KEPT_PRECISION:g} of that of \
+unmoved ones; beyond it they look less and less like the data. Turned: the share of fresh samples at the greatest \
+strength in which a classifier trained on the other half sees the attribute; by chance: the same for random \
+directions of the same length.
 
 ```
 {command}
