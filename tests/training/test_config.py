@@ -54,5 +54,5 @@ def test_what_is_no_recipe_at_all_gets_no_guess() -> None:
 
 def test_the_default_recipe_is_the_papers() -> None:
     """Section 4 of arXiv:1511.06434."""
-    recipe = recipes.DEFAULT
+    recipe = recipes.DEFAULT.method
     assert (recipe.batch_size, recipe.learning_rate, recipe.beta1, recipe.latent_dim) == (128, 2e-4, 0.5, 100)

@@ -1,13 +1,14 @@
 """The frozen settings of a run: what the recipe says, what the data is, what the user chose.
 
 Owns `config.json` in the run directory. Settings decide the weights that come out; where the run is computed
-(device, threads, number format, build) is `dcgan_training.machine`'s.
+(device, threads, number format, build) is `dcgan_training.machine`'s. `contradictions` refuses settings that don't
+go together.
 """
 
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from dcgan.latents import Prior
 from dcgan_training.errors import RunError
@@ -15,51 +16,74 @@ from dcgan_training.files import write_atomically
 
 SIZES: Final = tuple(sorted(base << k for base in (4, 7) for k in range(1, 6) if 8 <= base << k <= 128))
 
-# Settings that may differ when a run is continued: neither changes a weight that was already made.
-_FREE: Final = frozenset({"images", "data"})
+Architecture = Literal["mlp", "keras", "dcgan", "residual"]
+Objective = Literal["minimax", "non-saturating", "hinge", "relativistic"]
+
+# Settings that may differ when a run is continued: none changes a weight that was already made.
+_FREE: Final = frozenset({"images", "data", "held_out"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """How a GAN is trained: what a recipe fixes and `--set` may change, one setting at a time.
+
+    The defaults are the DCGAN's (arXiv:1511.06434), so that a recipe says only where it departs from it.
+    """
+
+    architecture: Architecture = "dcgan"
+    width: int = 64  # channels of the generator's largest hidden feature map; of an mlp, its hidden values
+    discriminator_width: int = 0  # the same of the discriminator; 0 takes the generator's
+    latent_dim: int = 100  # values in a latent, z in the papers
+    prior: Prior = "normal"
+    batch_size: int = 128  # real images in a discriminator step
+    learning_rate: float = 2e-4  # Adam's, for both networks
+    beta1: float = 0.5  # Adam's decay of the first moment; 0.9 oscillates (arXiv:1511.06434, section 4)
+    beta2: float = 0.999  # Adam's decay of the second moment
+    objective: Objective = "non-saturating"
+    discriminator_steps: int = 1  # for each step of the generator, k in arXiv:1406.2661
+    label_smoothing: float = 0.0  # real images are to get 1 minus this, one-sided (arXiv:1606.03498, section 3.4)
+    instance_noise: float = 0.0  # deviation of normal noise on what the discriminator sees, of images in [-1, 1]
+    spectral_norm: bool = False  # of the discriminator's layers (arXiv:1802.05957)
+    penalty: float = 0.0  # gamma of R1 and R2, both halved as in arXiv:2501.05441
+    minibatch_kernels: int = 0  # of minibatch discrimination, B in arXiv:1606.03498; 0 is without
+    packing: int = 1  # images that the discriminator judges together, m in arXiv:1712.04086
+    augment: bool = False  # differentiable augmentation of what the discriminator sees (arXiv:2006.10738)
+    average_half_life_images: int = 20_000  # images after which a weight counts half in the average
+    images: int = 8_000_000  # real images shown to the discriminator until the run is complete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A named, complete configuration that reproduces one thing; the user may change width and images."""
+    """A named, complete configuration that reproduces one thing."""
 
     name: str
     summary: str
-    width: int  # channels of the generator's last hidden layer; they double towards the latent
-    latent_dim: int  # values in a latent, z in the papers
-    prior: Prior
-    batch_size: int  # images in a step
-    learning_rate: float  # Adam's, for both networks
-    beta1: float  # Adam's decay of the first moment; 0.9 oscillates (arXiv:1511.06434, section 4)
-    average_half_life_images: int  # images after which a weight counts half in the average
-    images: int  # real images shown to the discriminator until the run is complete
+    method: Method
+    size: int | None = None  # px, where it stands for images of one shape only
+    channels: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Method):
     """Everything that decides the weights of a run, with where its data came from."""
 
     recipe: str
     data: str  # as given on the command line
     size: int  # height and width, px
     channels: int  # 1 grey, 3 colour
-    data_count: int  # images in the data set
-    data_digest: str  # sha256 of the pixels as the networks see them
-    seed: int  # of weights, order and latents; uint64
-    width: int
-    latent_dim: int
-    prior: Prior
-    batch_size: int
-    learning_rate: float
-    beta1: float
-    average_half_life_images: int
-    images: int
+    data_count: int  # images that are trained on
+    data_digest: str  # sha256 of the pixels as the networks see them, of all images in the data
+    seed: int  # of weights, order, latents, flips, augmentation and noise; uint64
+    flip: bool = False  # every second image is mirrored, by its number in the run
+    held_out: str = ""  # where the held-out images are from: "" is the data itself, by content hash
+    held_out_count: int = 0  # images held out; 0 is a run made before runs held any out
+    held_out_digest: str = ""  # sha256 of their pixels
+    initial: str = ""  # manifest digest of the bundle whose weights it began with; "" is drawn weights
 
     @classmethod
     def of(cls, recipe: Recipe, **chosen: Any) -> Self:
         """Joins a recipe with the data's facts and what the user chose; the latter win."""
-        from_recipe = {name: value for name, value in asdict(recipe).items() if name not in ("name", "summary")}
-        return cls(**{"recipe": recipe.name, **from_recipe, **chosen})
+        return cls(**{"recipe": recipe.name, **asdict(recipe.method), **chosen})
 
     def save(self, file: Path) -> None:
         """Writes the settings as JSON; raises OSError where the disk refuses."""

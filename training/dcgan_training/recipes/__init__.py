@@ -6,8 +6,15 @@ from typing import Final
 from dcgan_training.config import Recipe
 from dcgan_training.errors import RecipeError
 from dcgan_training.recipes.dcgan import DCGAN
+from dcgan_training.recipes.keras_digits import KERAS_DIGITS
+from dcgan_training.recipes.minibatch import MINIBATCH
+from dcgan_training.recipes.mlp_digits import MLP_DIGITS
+from dcgan_training.recipes.packed import PACKED
+from dcgan_training.recipes.scarce import SCARCE
+from dcgan_training.recipes.strong import STRONG
 
-RECIPES: Final[dict[str, Recipe]] = {recipe.name: recipe for recipe in (DCGAN,)}
+_ALL: Final = (DCGAN, SCARCE, MINIBATCH, PACKED, STRONG, MLP_DIGITS, KERAS_DIGITS)
+RECIPES: Final[dict[str, Recipe]] = {recipe.name: recipe for recipe in _ALL}
 DEFAULT: Final = DCGAN
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dcgan.errors import DcganError
-from dcgan_training import flags, known, recipes
+from dcgan_training import known, recipes
+from dcgan_training.cli import flags
 from dcgan_training.config import Settings
 
 Command = Callable[[argparse.Namespace], int]
@@ -50,8 +51,8 @@ def _train(options: argparse.Namespace) -> int:
         size=data.size,
         channels=data.channels,
         seed=options.seed,
-        width=options.width or recipe.width,
-        images=options.images or recipe.images,
+        width=options.width or recipe.method.width,
+        images=options.images or recipe.method.images,
     )
     outcome = train(settings, machine, data, options.output, options.save_every)
     if outcome.stopped_by is not None:
