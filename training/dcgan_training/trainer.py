@@ -26,6 +26,9 @@ class Losses:
     generator: float
     belief_real: float  # how likely the discriminator holds real images to be real
     belief_fake: float  # the same for fakes; both 0.5 where neither side wins
+    gap: float = 0.0  # mean logit of real images minus that of fakes
+    norm_discriminator: float = 0.0  # of its gradient, in the last step
+    norm_generator: float = 0.0
 
 
 class Trainer:
