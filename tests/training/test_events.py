@@ -31,3 +31,13 @@ def test_what_a_killed_process_wrote_too_far_is_hidden(tmp_path: Path) -> None:
         (200, 1.0),
         (300, 2.0),
     ]
+
+
+def test_tensorboard_reads_texts(tmp_path: Path) -> None:
+    """Under the tag that its page of texts looks for."""
+    with Events(tmp_path / "events", 0) as events:
+        events.text(128, "alarm/collapse", "the samples collapse")
+    read = EventAccumulator(str(tmp_path / "events")).Reload()
+    (text,) = read.Tensors("alarm/collapse")
+    assert (text.step, text.tensor_proto.string_val) == (128, [b"the samples collapse"])
+    assert read.SummaryMetadata("alarm/collapse").plugin_data.plugin_name == "text"

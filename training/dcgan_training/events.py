@@ -15,7 +15,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from dcgan import images
@@ -47,6 +49,13 @@ class Events:
         png = images.encode(pixels, "png")
         image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
         self._summary(step, [Summary.Value(tag=tag, image=image)])
+
+    def text(self, step: int, tag: str, text: str) -> None:
+        """Writes a text, for TensorBoard's page of texts."""
+        tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
+        tensor.tensor_shape.dim.add(size=1)
+        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        self._summary(step, [Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
 
     def __enter__(self) -> Self:
         return self
