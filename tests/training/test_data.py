@@ -1,14 +1,20 @@
 import gzip
 import io
+import shutil
 import struct
+import subprocess
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from dcgan.errors import OutputError
 from dcgan_training.data import load
 from dcgan_training.errors import DataError
 from runs import SUBSET
@@ -40,10 +46,18 @@ def idx(images: NDArray[np.uint8]) -> bytes:
     return struct.pack(">4I", 0x803, *images.shape[:3]) + images.tobytes()
 
 
-def refusal(path: Path, size: int | None = None) -> str:
+def zipped(file: Path, contents: dict[str, bytes]) -> Path:
+    """Writes a zip of files."""
+    with zipfile.ZipFile(file, "w") as out:
+        for name, content in contents.items():
+            out.writestr(name, content)
+    return file
+
+
+def refusal(path: Path, size: int | None = None, store: Path | None = None) -> str:
     """Gives the message with which a data set is refused."""
     with pytest.raises(DataError) as caught:
-        load(path, size)
+        load(path, size, store=store)
     assert "\n" not in caught.value.message
     return caught.value.message
 
@@ -58,8 +72,12 @@ def test_the_shipped_subset_is_400_balanced_images() -> None:
 
 
 def test_the_same_images_are_the_same_data_set_in_every_form(tmp_path: Path) -> None:
-    """idx, idx.gz, their folder, a folder of images and a zip of images agree in pixels and digest."""
+    """idx, idx.gz, their folder, .npy, a folder of images and a zip of images agree in pixels and digest."""
     plain, packed, named = tmp_path / "images.idx", tmp_path / "images.gz", tmp_path / "named"
+    flat, grey, rgb = tmp_path / "flat.npy", tmp_path / "grey.npy", tmp_path / "rgb.npy"
+    np.save(flat, GREY[:, :, :, 0])
+    np.save(grey, GREY)
+    np.save(rgb, np.repeat(GREY, 3, axis=3))
     named.mkdir()
     plain.write_bytes(idx(GREY))
     packed.write_bytes(gzip.compress(idx(GREY)))
@@ -68,7 +86,8 @@ def test_the_same_images_are_the_same_data_set_in_every_form(tmp_path: Path) -> 
     with zipfile.ZipFile(archive, "w") as out:
         for file in pictures.rglob("*.PNG"):
             out.write(file, file.relative_to(pictures))
-    loaded = [load(path) for path in (plain, packed, named, pictures, archive)]
+    loaded = [load(path) for path in (plain, packed, named, flat, grey, rgb, pictures, archive)]
+    loaded += [load(path, store=tmp_path / f"{path.name}.npy") for path in (pictures, archive)]
     for data in loaded:
         np.testing.assert_array_equal(data.images, GREY)
     assert len({data.digest for data in loaded}) == 1
@@ -159,10 +178,45 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_image_is_named(tmp_path: Path) -> None:
-    """Among thousands of files, the one at fault must be found."""
+    """Among thousands of files, the one at fault must be found, and what to do."""
     file = folder(tmp_path, GREY) / "1" / "004.PNG"
     file.write_bytes(file.read_bytes()[:-40])
-    assert refusal(tmp_path).startswith(f"{file}: ")
+    message = refusal(tmp_path)
+    assert message.startswith(f"{file}: ")
+    assert message.endswith("the other 5 images can be read: say --broken skip to leave it out")
+
+
+def test_all_damaged_images_are_counted(tmp_path: Path) -> None:
+    """Whoever mends the first one would meet the next."""
+    directory = folder(tmp_path, GREY)
+    for name in ("0/000.PNG", "0/002.PNG", "1/003.PNG", "1/005.PNG"):
+        (directory / name).write_bytes(b"404")
+    message = refusal(directory)
+    assert message.startswith(f"{directory / '0/000.PNG'}: ")
+    assert "4 of 6 images are broken (0/002.PNG, 1/003.PNG and others too): say --broken skip" in message
+
+
+@pytest.mark.parametrize("store", [None, "data.npy"])
+def test_damaged_images_are_left_out_where_that_is_said(tmp_path: Path, store: str | None) -> None:
+    """The data set names them; the others keep their order."""
+    directory = folder(tmp_path / "pictures", GREY)
+    (directory / "0" / "001.PNG").write_bytes(b"404")
+    (directory / "1" / "004.PNG").unlink()
+    (directory / "1" / "004.PNG").symlink_to("nowhere")
+    kept = tmp_path / store if store else None
+    for _ in range(2):
+        data = load(directory, broken="skip", store=kept)
+        np.testing.assert_array_equal(data.images, GREY[[0, 2, 3, 5]])
+        assert data.skipped == ("0/001.PNG", "1/004.PNG")
+        assert data.names == ("0/000.PNG", "0/002.PNG", "1/003.PNG", "1/005.PNG")
+
+
+def test_images_that_are_all_damaged_are_refused(tmp_path: Path) -> None:
+    """There is nothing left when they are skipped."""
+    (tmp_path / "0.png").write_bytes(b"404")
+    for size in (None, 28):
+        with pytest.raises(DataError, match="none of"):
+            load(tmp_path, size, broken="skip")
 
 
 def test_a_text_file_named_png_is_named(tmp_path: Path) -> None:
@@ -210,16 +264,197 @@ def test_a_faulty_idx_file_is_named_with_the_reason(tmp_path: Path, content: byt
     assert f"{file}: {why}" in refusal(file)
 
 
-def test_a_zip_with_a_damaged_member_is_refused(tmp_path: Path) -> None:
-    """The zip's own checksum finds a flipped byte that the image's might not."""
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_of_a_zip_is_named(tmp_path: Path, packing: int) -> None:
+    """The zip's own checksum, or its packing, finds a flipped byte that the image's might not."""
     file = tmp_path / "images.zip"
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as out:
+    with zipfile.ZipFile(file, "w", packing) as out:
         for number in range(3):
             out.writestr(f"{number}.png", png(GREY[number]))
     content = bytearray(file.read_bytes())
-    content[120] ^= 0xFF
+    content[60:64] = b"oops"
     file.write_bytes(content)
-    assert refusal(file).startswith(f"{file}: is a damaged zip")
+    assert refusal(file).startswith(f"{file / '0.png'}: ")
+
+
+def test_a_zip_without_its_end_is_refused(tmp_path: Path) -> None:
+    """Downloads break off; the list of a zip's members stands last."""
+    file = tmp_path / "images.zip"
+    with zipfile.ZipFile(file, "w") as out:
+        out.writestr("0.png", png(GREY[0]))
+    file.write_bytes(file.read_bytes()[:-30])
+    assert refusal(file).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize(
+    ("array", "why"),
+    [
+        (np.zeros((4, 28, 28), np.float32), "holds float32 of shape (4, 28, 28); images are uint8"),
+        (np.zeros((4, 28, 28, 4), np.uint8), "holds uint8 of shape (4, 28, 28, 4)"),
+        (np.asfortranarray(np.ones((4, 28, 28), np.uint8)), "in Fortran order"),
+        (np.zeros((0, 28, 28), np.uint8), "holds no images"),
+        (np.zeros((4, 28, 30), np.uint8), "its images are 30x28; say --size"),
+    ],
+)
+def test_an_array_of_something_else_is_refused(tmp_path: Path, array: NDArray[np.generic], why: str) -> None:
+    """The message says what it is, and what images are."""
+    np.save(tmp_path / "a.npy", array)
+    assert why in refusal(tmp_path / "a.npy")
+
+
+def test_an_array_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    """Before training, and not by a crash in the middle of it."""
+    file = tmp_path / "a.npy"
+    np.save(file, GREY)
+    file.write_bytes(file.read_bytes()[:-1])
+    assert refusal(file).startswith(f"{file}: is no readable .npy file")
+
+
+def test_an_array_is_resized_as_pictures_are(tmp_path: Path) -> None:
+    """And into a store where there is one."""
+    np.save(tmp_path / "a.npy", COLOUR)
+    wanted = load(folder(tmp_path / "pictures", COLOUR), size=8).digest
+    assert load(tmp_path / "a.npy", size=8).digest == wanted
+    assert load(tmp_path / "a.npy", size=8, store=tmp_path / "data.npy").digest == wanted
+
+
+def test_a_resumed_run_takes_its_stored_images_again(tmp_path: Path) -> None:
+    """Nothing is decoded again while names, sizes and times are the same; the file stays the same one."""
+    directory, store = folder(tmp_path / "pictures", COLOUR), tmp_path / "run" / "data.npy"
+    first = load(directory, store=store)
+    before = store.stat()
+    again = load(directory, store=store)
+    assert (store.stat().st_ino, store.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert (again.digest, again.names) == (first.digest, first.names)
+    np.testing.assert_array_equal(again.images, first.images)
+    assert not again.images.flags.writeable
+    assert sorted(path.name for path in store.parent.iterdir()) == ["data.json", "data.npy"]
+
+
+def test_images_are_stored_again_after_a_change(tmp_path: Path) -> None:
+    """Of a file, of its absence, of the size asked for, or of the store itself."""
+    directory, store = folder(tmp_path / "pictures", COLOUR), tmp_path / "data.npy"
+    load(directory, store=store)
+    changed = COLOUR.copy()
+    changed[1, 3, 3, 0] ^= 1
+    (directory / "0" / "001.PNG").write_bytes(png(changed[1]) + b"longer")
+    np.testing.assert_array_equal(load(directory, store=store).images, changed)
+    (directory / "0" / "002.PNG").unlink()
+    assert len(load(directory, store=store)) == 5
+    assert load(directory, size=8, store=store).images.shape == (5, 8, 8, 3)
+    content = bytearray(store.read_bytes())
+    content[-1] ^= 1
+    store.write_bytes(content)
+    assert load(directory, size=8, store=store).digest == load(directory, size=8).digest
+
+
+def test_colour_found_late_widens_the_store(tmp_path: Path) -> None:
+    """In place, and over more than one block."""
+    grey = RANDOM.integers(0, 256, (2_000, 64, 64, 1), dtype=np.uint8)
+    into = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.uint8, (2_001, 64, 66, 3))
+    into[:2_000, :, 1:65] = grey
+    into[2_000] = 9, 8, 7
+    data = load(tmp_path / "a.npy", size=64, store=tmp_path / "data.npy")
+    np.testing.assert_array_equal(data.images[:2_000], np.repeat(grey, 3, axis=3))
+    assert (data.images[2_000] == [9, 8, 7]).all()
+
+
+def test_two_processes_that_start_together_make_one_store(tmp_path: Path) -> None:
+    """The second one waits for the first, as the ranks of torchrun must."""
+    directory, store = folder(tmp_path / "pictures", COLOUR), tmp_path / "run" / "data.npy"
+    with ThreadPoolExecutor(6) as pool:  # flock is between open files, so threads contend as processes do
+        digests = {data.digest for data in pool.map(lambda _: load(directory, store=store), range(12))}
+    assert len(digests) == 1
+    assert sorted(path.name for path in store.parent.iterdir()) == ["data.json", "data.npy"]
+
+
+def test_what_a_killed_process_left_is_no_hindrance(tmp_path: Path) -> None:
+    """A part of a store is begun anew."""
+    directory, store = folder(tmp_path / "pictures", COLOUR), tmp_path / "data.npy"
+    (tmp_path / ".data.npy.partial").write_bytes(b"x" * 99_999)
+    np.testing.assert_array_equal(load(directory, store=store).images, COLOUR)
+    assert not (tmp_path / ".data.npy.partial").exists()
+
+
+def test_a_refused_data_set_leaves_no_store(tmp_path: Path) -> None:
+    """Nor the folder that was made for it."""
+    directory = folder(tmp_path / "pictures", GREY)
+    (directory / "z.png").write_bytes(b"404")
+    refusal(directory, store=tmp_path / "run" / "data.npy")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("limit_blocks", [1, 500])
+def test_a_full_disk_leaves_no_part_of_a_store(tmp_path: Path, limit_blocks: int) -> None:
+    """The error is one line that names the file; 500 blocks are a third of what the images take."""
+    images = np.zeros((1_000, 28, 28, 1), np.uint8)
+    archive = zipped(tmp_path / "images.zip", {f"{n}.png": png(image) for n, image in enumerate(images)})
+    store = tmp_path / "run" / "data.npy"
+    code = "import sys; from pathlib import Path; from dcgan_training.data import load"
+    code += "; load(Path(sys.argv[1]), store=Path(sys.argv[2]))"
+    command = [
+        "sh",
+        "-c",
+        f'ulimit -f {limit_blocks}; exec "$0" -c "$@"',
+        sys.executable,
+        code,
+        str(archive),
+        str(store),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"dcgan.errors.OutputError: {store}: File too large"
+    assert not store.parent.exists()
+
+
+def test_too_little_space_is_said_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather than after minutes."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
+    with pytest.raises(
+        OutputError, match=r"No space left on device: the decoded images take 1,176 bytes and 1,000 are"
+    ):
+        load(folder(tmp_path / "pictures", GREY), store=tmp_path / "run" / "data.npy")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stored_data_set_takes_no_memory_of_its_own(tmp_path: Path) -> None:
+    """Four times the images, 37 MB more of pixels, the same anonymous memory but for their names."""
+    noise = [png(RANDOM.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(20)]
+    taken_kb = []
+    for count in (1_000, 4_000):
+        contents = {f"{number:05d}.png": noise[number % len(noise)] for number in range(count)}
+        archive = zipped(tmp_path / f"{count}.zip", contents)
+        code = _MEASURE.format(archive=str(archive), store=str(tmp_path / f"run-{count}" / "data.npy"))
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        taken_kb.append(int(done.stdout))
+    assert taken_kb[1] - taken_kb[0] < 9_000
+
+
+_MEASURE = """
+import threading, time
+from pathlib import Path
+import numpy as np
+from dcgan_training.data import load, positions, split
+
+def anonymous_kb():
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0])
+
+most, done = 0, threading.Event()
+def watch():
+    global most
+    while not done.wait(0.01):
+        most = max(most, anonymous_kb())
+watcher = threading.Thread(target=watch)
+watcher.start()
+data = load(Path({archive!r}), store=Path({store!r}))
+parts = split(data.images)
+for first in range(0, len(data), 128):
+    data.images[parts.train[positions(1, first, 128, len(parts.train))]].sum()
+done.set()
+watcher.join()
+print(most)
+"""
 
 
 def test_a_zip_without_images_is_refused(tmp_path: Path) -> None:

@@ -1,84 +1,112 @@
-"""Data sets in, batches out: images from idx files, folders and zip files, in an order that is a pure function.
+"""Data sets in, batches out: images of idx and .npy files, folders and zips, in an order that is a pure function.
 
-A data set lies in memory as uint8 NHWC; the loop takes rows of it by `positions` and normalises them on the device.
-`idx` and `pictures` read files, `order` says which image comes when.
+A data set is uint8 NHWC, in memory or mapped from a file; the loop takes rows of it by `positions` and normalises them
+on the device. `idx`, `arrays` and `pictures` read files, `gathering` and `store` put decoded images together,
+`held_out` says which of them training never sees, `order` which comes when, `stacked` makes PacGAN's data set.
 """
 
-import hashlib
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dcgan_training.config import SIZES
-from dcgan_training.data import idx, pictures
+from dcgan_training.data import arrays, idx, pictures
+from dcgan_training.data.dataset import Dataset, digest_of
+from dcgan_training.data.gathering import Broken, Collector, InMemory, gather
+from dcgan_training.data.held_out import Split, check_test_set, split
 from dcgan_training.data.order import positions
+from dcgan_training.data.store import Names, stored
 from dcgan_training.errors import DataError
 
-__all__ = ["Dataset", "load", "positions"]
+__all__ = ["Broken", "Dataset", "Split", "check_test_set", "digest_of", "load", "positions", "split"]
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """Images as the networks see them, and what names them.
-
-    Attributes:
-        images: uint8 of shape (n, size, size, channels), channels 1 or 3.
-        digest: sha256 of shape and pixels in their order, so that idx, idx.gz and a folder of the same images agree.
-        names: of the files, in the order of the images, for a folder or a zip; empty for idx, which has none.
-    """
-
-    images: NDArray[np.uint8]
-    digest: str
-    names: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Height and width of every image, px."""
-        return int(self.images.shape[1])
-
-    @property
-    def channels(self) -> int:
-        """1 for grey, 3 for colour."""
-        return int(self.images.shape[3])
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-def load(path: Path, size: int | None = None) -> Dataset:
-    """Reads a data set into memory.
+def load(path: Path, size: int | None = None, *, broken: Broken = "refuse", store: Path | None = None) -> Dataset:
+    """Reads a data set.
 
     Args:
         path: an idx file (gzipped or not), a folder that holds train-images-idx3-ubyte (or .gz), a folder of
-            images at any depth, or a zip of images.
-        size: side to crop and resize to, px; None takes the images as they are.
+            images at any depth, a zip of images, or an .npy file of uint8 (n, h, w), (n, h, w, 1) or (n, h, w, 3),
+            which is mapped.
+        size: side to crop and resize to, px; None takes the images as they are. `pictures.RULES` has the details.
+        broken: image files that can't be decoded are refused, all of them counted, or skipped.
+        store: an .npy file to decode into and to map, in a run's directory; its record lies beside it. None decodes
+            into memory. Data that can be mapped as it is, and idx files, are not stored.
 
     Raises:
         DataError: names the file and what is wrong with it.
+        OutputError: the store can't be written.
     """
     try:
-        images, names = _read(path, size)
+        data = _read(path, size, broken, store)
     except OSError as error:
         raise DataError(error.filename or path, error.strerror or str(error)) from error
-    _, height, width, _ = images.shape
-    if height != width or height not in SIZES:
-        raise DataError(path, f"its images are {width}x{height}; say --size with one of {', '.join(map(str, SIZES))}")
-    if len(images) < 2:
+    if len(data) < 2:
         raise DataError(path, "holds one image only; training needs two or more")
-    digest = hashlib.sha256(f"uint8 {images.shape}".encode())
-    digest.update(np.ascontiguousarray(images).data)
-    return Dataset(images, digest.hexdigest(), names)
+    return data
 
 
-def _read(path: Path, size: int | None) -> pictures.Named:
+def _read(path: Path, size: int | None, broken: Broken, store: Path | None) -> Dataset:
     if not path.exists():
         raise DataError(path, "does not exist")
-    if path.is_dir():
-        file = idx.find(path)
-        return pictures.from_folder(path, size) if file is None else (idx.read(file, size), ())
-    if zipfile.is_zipfile(path):
-        return pictures.from_zip(path, size)
-    return idx.read(path, size), ()
+    file = idx.find(path) if path.is_dir() else path
+    if file is None or zipfile.is_zipfile(file):
+        return _of_pictures(path, size, broken, store)
+    if arrays.is_array(file):
+        return _of_array(path, size, store)
+    images = idx.read(file, size)
+    _check_shape(path, *images.shape[1:3])
+    return Dataset(images, digest_of(images), path=path)
+
+
+def _of_pictures(path: Path, size: int | None, broken: Broken, store: Path | None) -> Dataset:
+    with pictures.opened(path) as files:
+        like, side = _first(files) if size is None else (None, size)
+
+        def make(into: Collector) -> tuple[Names, Names]:
+            return gather(path, pictures.decoded(files, side, like), into, broken)
+
+        facts = f"{files.facts} size {size} broken {broken}"
+        return _made(path, store, facts, len(files.names), side, make)
+
+
+def _first(files: pictures.Pictures) -> tuple[str, int]:
+    """Gives the name and the size of the image that all others must be like."""
+    name, height, width = pictures.first(files)
+    _check_shape(files.path, height, width)
+    return name, height
+
+
+def _of_array(path: Path, size: int | None, store: Path | None) -> Dataset:
+    images = arrays.mapped(path)
+    height, width = images.shape[1:3]
+    if size is None or size == height == width:
+        _check_shape(path, height, width)
+        return Dataset(images, digest_of(images), path=path)
+    side = size
+
+    def make(into: Collector) -> tuple[Names, Names]:
+        for image in images:
+            into.append(pictures.fitted(image, side))
+        return (), ()
+
+    status = path.stat()
+    facts = f"{status.st_size} {status.st_mtime_ns} size {side}"
+    return _made(path, store, facts, len(images), side, make)
+
+
+def _made(
+    path: Path, store: Path | None, facts: str, count: int, side: int, make: Callable[[Collector], tuple[Names, Names]]
+) -> Dataset:
+    """Collects images in a store, or in memory where there is none."""
+    if store is None:
+        collected = InMemory(count, side)
+        names, skipped = make(collected)
+        return Dataset(collected.images, digest_of(collected.images), names, skipped, path)
+    images, record = stored(store, facts, count, side, make)
+    return Dataset(images, record.digest, record.names, record.skipped, path)
+
+
+def _check_shape(path: Path, height: int, width: int) -> None:
+    if height != width or height not in SIZES:
+        raise DataError(path, f"its images are {width}x{height}; say --size with one of {', '.join(map(str, SIZES))}")

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dcgan_training.data import pictures
+from dcgan import images
 from dcgan_training.errors import DataError
 
 _IMAGES_MAGIC: Final = 0x00000803  # unsigned bytes, three dimensions
@@ -49,10 +49,10 @@ def read(file: Path, size: int | None) -> NDArray[np.uint8]:
         )
     if expected == 0:
         raise DataError(file, "holds no images")
-    images = np.frombuffer(content, np.uint8, offset=_HEADER_BYTES).reshape(count, height, width, 1)
+    pixels = np.frombuffer(content, np.uint8, offset=_HEADER_BYTES).reshape(count, height, width, 1)
     if size is None or size == height == width:
-        return images
-    return pictures.fitted(images, size)
+        return pixels
+    return np.stack([images.fitted(image, size, size) for image in pixels])
 
 
 def read_labels(file: Path) -> NDArray[np.uint8]:
