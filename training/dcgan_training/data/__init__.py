@@ -8,6 +8,7 @@ on the device. `idx`, `arrays` and `pictures` read files, `gathering` and `store
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from dcgan_training.config import SIZES
 from dcgan_training.data import arrays, idx, pictures
@@ -18,7 +19,10 @@ from dcgan_training.data.order import positions
 from dcgan_training.data.store import Names, stored
 from dcgan_training.errors import DataError
 
-__all__ = ["Broken", "Dataset", "Split", "check_test_set", "digest_of", "load", "positions", "split"]
+__all__ = ["Broken", "Dataset", "Form", "Split", "check_test_set", "digest_of", "form_of", "load", "positions", "split"]
+
+
+Form = Literal["pictures", "array", "idx"]
 
 
 def load(path: Path, size: int | None = None, *, broken: Broken = "refuse", store: Path | None = None) -> Dataset:
@@ -46,15 +50,29 @@ def load(path: Path, size: int | None = None, *, broken: Broken = "refuse", stor
     return data
 
 
-def _read(path: Path, size: int | None, broken: Broken, store: Path | None) -> Dataset:
+def form_of(path: Path) -> Form:
+    """Tells how a data set is kept: image files in a folder or a zip, an .npy file, or else an idx file.
+
+    Raises:
+        DataError: there is nothing.
+        OSError: it can't be read.
+    """
     if not path.exists():
         raise DataError(path, "does not exist")
-    file = idx.find(path) if path.is_dir() else path
-    if file is None or zipfile.is_zipfile(file):
+    if path.is_dir():
+        return "pictures" if idx.find(path) is None else "idx"
+    if zipfile.is_zipfile(path):
+        return "pictures"
+    return "array" if arrays.is_array(path) else "idx"
+
+
+def _read(path: Path, size: int | None, broken: Broken, store: Path | None) -> Dataset:
+    form = form_of(path)
+    if form == "pictures":
         return _of_pictures(path, size, broken, store)
-    if arrays.is_array(file):
+    if form == "array":
         return _of_array(path, size, store)
-    images = idx.read(file, size)
+    images = idx.read(idx.find(path) or path, size)
     _check_shape(path, *images.shape[1:3])
     return Dataset(images, digest_of(images), path=path)
 

@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 from dcgan_training.data.dataset import Dataset, blocks, digest_of
 from dcgan_training.errors import DataError
 
-__all__ = ["MIN_TEST_IMAGES", "Split", "check_test_set", "digest_of", "keys", "smallest", "split"]
+__all__ = [
+    "MIN_TEST_IMAGES",
+    "Keys",
+    "Split",
+    "check_test_set",
+    "digest_of",
+    "joined",
+    "key",
+    "keys",
+    "smallest",
+    "split",
+]
 
 Keys = NDArray[np.uint64]
 
@@ -59,9 +70,18 @@ def keys(images: NDArray[np.uint8]) -> Keys:
     """Gives the key of each image: the first 8 bytes, big-endian, of the sha256 of its pixels in C order."""
     found = bytearray()
     for block in blocks(images):
-        pixels, size = block.reshape(-1).data, block[0].size
-        for first in range(0, len(pixels), size):
-            found += hashlib.sha256(pixels[first : first + size]).digest()[:_KEY_BYTES]
+        for image in block:
+            found += key(image)
+    return joined(found)
+
+
+def key(image: NDArray[np.uint8]) -> bytes:
+    """Gives the bytes of the key of one image, (h, w, c)."""
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()[:_KEY_BYTES]
+
+
+def joined(found: bytes | bytearray) -> Keys:
+    """Makes numbers of the bytes of keys, one after another."""
     return np.frombuffer(found, ">u8").astype(np.uint64)
 
 

@@ -44,7 +44,8 @@ Outcome = Pixels | str  # of one file: its pixels, or why it is broken
 _Decoded = Outcome | tuple[int, int]  # or the height and width that it has and shouldn't have
 
 _TASK_FILES: Final = 16  # decoded by a thread at a time
-_FAULTS: Final = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, ValueError)
+FAULTS: Final = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, ValueError)
+"""What a broken file may raise when it is opened, read or decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def _outcome(pictures: Pictures, name: str, size: int | None) -> Outcome:
     try:
         with pictures.open(name) as file:
             pixels = images.decode(file.read())
-    except _FAULTS as error:
+    except FAULTS as error:
         return getattr(error, "strerror", None) or str(error) or type(error).__name__
     return without_colour(pixels) if size is None else fitted(pixels, size)
 

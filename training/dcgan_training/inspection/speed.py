@@ -1,0 +1,52 @@
+"""How fast a recipe trains here: a few real steps on real images, timed. Imports torch."""
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dcgan import latents
+from dcgan_training.config import Recipe, Settings
+from dcgan_training.machine import Machine, keep_freed_memory
+from dcgan_training.trainer import Trainer
+
+_MEASURED_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Images/s of a recipe, and on what machine."""
+
+    images_per_s: float
+    machine: Machine
+
+
+def measured(recipe: Recipe, images: NDArray[np.uint8], machine: Machine) -> Speed:
+    """Trains for some three seconds, or two steps where they take longer.
+
+    Args:
+        recipe: to train by.
+        images: uint8 of shape (n, size, size, channels); are shown again and again.
+        machine: where.
+    """
+    keep_freed_memory()
+    size, channels = images.shape[2:]
+    facts = {"data": "", "data_digest": "", "data_count": len(images), "size": size, "channels": channels, "seed": 0}
+    trainer = Trainer(Settings.of(recipe, **facts), machine)
+    _step(trainer, images)  # the first one also chooses kernels and takes memory
+    trainer.read_losses()  # waits for the device
+    begun, before = time.monotonic(), trainer.images
+    while time.monotonic() < begun + _MEASURED_S:
+        _step(trainer, images)
+        trainer.read_losses()
+    return Speed((trainer.images - before) / (time.monotonic() - begun), machine)
+
+
+def _step(trainer: Trainer, images: NDArray[np.uint8]) -> None:
+    settings, first = trainer.settings, trainer.images
+    names = np.arange(first, first + trainer.images_per_step, dtype=np.uint64)
+    values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior)
+    trainer.step(torch.from_numpy(images[names % np.uint64(len(images))]), torch.from_numpy(values))
