@@ -107,12 +107,25 @@ class EncoderSpec(_Part):
     figures: dict[str, float] = {}
 
 
+class HeldOutSpec(_Part):
+    """The images that the training never saw, with which a model is calibrated and measured.
+
+    They are a part of the data set, chosen by a hash of their pixels, or a test set that was given.
+    """
+
+    source: Literal["content-hash", "test-set"]
+    image_count: int = Field(ge=1)
+    digest: Digest  # of shape and pixels, as dataset_digest
+
+
 class TrainingSpec(_Part):
     """How the model was trained."""
 
     recipe: str
     dataset: str
-    dataset_digest: Digest
+    dataset_digest: Digest  # of all images in the data set
+    data_count: int = Field(0, ge=0)  # of these, trained on; 0 where it wasn't written down
+    held_out: HeldOutSpec | None = None  # None where none were held out
     seed: int = Field(ge=0, lt=1 << 64)
     steps: int = Field(ge=0)
     images_seen: int = Field(ge=0)
