@@ -22,7 +22,7 @@ from dcgan_training.export import Labels, export_random
 from dcgan_training.fitting import fitting
 from dcgan_training.frozen import FrozenGenerator, Weights
 from dcgan_training.graph import to_onnx
-from dcgan_training.networks import Generator, initialize
+from dcgan_training.networks import DcganGenerator, initialize
 from runs import SUBSET, settings
 
 DIM = 6
@@ -61,12 +61,12 @@ def extended(plain: Path) -> Path:
 
 def weights_of(size: int, channels: int) -> Weights:
     """The weights of a generator with contrast, taken out of its graph."""
-    network = Generator(size, channels, width=4, latent_dim=DIM)
+    network = DcganGenerator(size, channels, width=4, latent_dim=DIM)
     initialize(network, torch.Generator().manual_seed(size))
     with torch.no_grad():
         network.to_image.weight *= 20
-    network = average.calibrated(network, settings(latent_dim=DIM, batch_size=16))
-    return frozen._weights(onnx.load_model_from_string(to_onnx(network)).graph, Path("generator.onnx"))
+    calibrated = average.calibrated(network, settings(latent_dim=DIM, batch_size=16))
+    return frozen._weights(onnx.load_model_from_string(to_onnx(calibrated)).graph, Path("generator.onnx"))
 
 
 def inputs(weights: Weights, count: int, prior: Prior = "normal") -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from dcgan import latents
 from dcgan_training.config import Settings
-from dcgan_training.networks import Generator
+from dcgan_training.networks import Generator, batch_norms
+from dcgan_training.networks import to_uint8 as to_uint8  # where it was looked for before networks differed in scale
 
 _CALIBRATION_BATCHES = 64
 
@@ -27,19 +28,24 @@ def decay_per_step(half_life_images: int, batch_size: int) -> float:
 def calibrated(average: Generator, settings: Settings) -> Generator:
     """Copies the average, with batch-norm statistics of its own: the mean over 64 batches of training latents.
 
+    A network without batch norm is copied as it is.
+
     Returns:
         A generator in eval mode, float32, on the device of `average`.
     """
     twin = copy.deepcopy(average).train()
-    for norm in twin.norms:
-        assert isinstance(norm, torch.nn.BatchNorm2d)
+    norms = batch_norms(twin)
+    if not norms:
+        return twin.eval()
+    for norm in norms:
+        norm.__class__ = torch.nn.BatchNorm2d  # a copy is one process's own: it must not wait for the others
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean of all batches
     size = settings.batch_size
     for first in range(0, _CALIBRATION_BATCHES * size, size):
         names = np.arange(first, first + size, dtype=np.uint64)
         values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior, stream=latents.TRAINING_STREAM)
-        twin(torch.from_numpy(values).to(twin.project.weight.device))
+        twin(torch.from_numpy(values).to(twin.device))
     return twin.eval()
 
 
@@ -55,15 +61,10 @@ def draw(generator: Generator, values: NDArray[np.float32], batch_size: int = 10
     Returns:
         uint8 of shape (n, size, size, channels).
     """
-    return np.concatenate([to_uint8(generator(part)).cpu().numpy() for part in _parts(generator, values, batch_size)])
-
-
-def to_uint8(images: torch.Tensor) -> torch.Tensor:
-    """Turns images in [-1, 1] of shape (n, c, h, w) into uint8 of shape (n, h, w, c), rounding half to even."""
-    return ((images + 1.0) * 127.5).round().clamp(0.0, 255.0).to(torch.uint8).permute(0, 2, 3, 1)
+    drawn = (to_uint8(generator(part), generator.low) for part in _parts(generator, values, batch_size))
+    return np.concatenate([images.cpu().numpy() for images in drawn])
 
 
 def _parts(generator: Generator, values: NDArray[np.float32], batch_size: int) -> Iterator[torch.Tensor]:
-    device = generator.project.weight.device
     for first in range(0, len(values), batch_size):
-        yield torch.from_numpy(values[first : first + batch_size]).to(device)
+        yield torch.from_numpy(values[first : first + batch_size]).to(generator.device)

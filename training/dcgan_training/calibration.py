@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dcgan.bundle.manifest import CalibrationSpec
 from dcgan.images import Pixels
-from dcgan_training.networks import Discriminator, channels_last, signed
+from dcgan_training.networks import Discriminator, batch_norms, channels_last, normalized
 
 Logits = NDArray[np.float64]
 
@@ -24,9 +24,9 @@ _NEWTON_STEPS: Final = 100
 _RIDGE: Final = 1e-9  # keeps the equations solvable where all logits are the same
 
 
-def to_signed(pixels: Pixels) -> torch.Tensor:
-    """Turns uint8 (n, height, width, channels) into float32 (n, channels, height, width) in [-1, 1], as in training."""
-    return channels_last(signed(torch.tensor(pixels)))
+def to_images(pixels: Pixels, low: float) -> torch.Tensor:
+    """Turns uint8 (n, height, width, channels) into float32 (n, channels, height, width) in [low, 1]."""
+    return channels_last(normalized(torch.tensor(pixels), low))
 
 
 @torch.no_grad()
@@ -34,7 +34,8 @@ def with_statistics(discriminator: Discriminator, real: Pixels, generated: Pixel
     """Copies the discriminator, with batch-norm statistics of batches that are half real, half generated.
 
     In training the two kinds go through apart, each normalised by itself; a served image comes alone and nobody knows
-    its kind. So both kinds share the statistics here, and the difference between them stays in the logit.
+    its kind. So both kinds share the statistics here, and the difference between them stays in the logit. A
+    discriminator without batch norm is copied as it is.
 
     Args:
         discriminator: float32, on the CPU.
@@ -45,14 +46,16 @@ def with_statistics(discriminator: Discriminator, real: Pixels, generated: Pixel
         A discriminator in eval mode.
     """
     twin = copy.deepcopy(discriminator).train()
-    for norm in twin.norms:
-        assert isinstance(norm, torch.nn.BatchNorm2d)
+    norms = batch_norms(twin)
+    if not norms:
+        return twin.eval()
+    for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean of all batches
     half = min(batch_size // 2, len(real))
     for first in range(0, len(real) - half + 1, half):
         part = slice(first, first + half)
-        twin(to_signed(np.concatenate([real[part], generated[part]])))
+        twin(to_images(np.concatenate([real[part], generated[part]]), twin.low))
     return twin.eval()
 
 

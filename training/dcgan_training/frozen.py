@@ -1,7 +1,8 @@
 """The generator of a bundle, read back from generator.onnx: its weights, and a torch module that draws with them.
 
 A bundle outlives the run that made it, so what is trained or derived for a bundle begins here. Only the graph that
-`graph` writes is read: a projection, transposed convolutions 4x4 of stride 2 with ReLU between, tanh, pixels.
+`graph` writes for architecture dcgan is read: a projection, transposed convolutions 4x4 of stride 2 with ReLU between,
+tanh, pixels.
 """
 
 import re
@@ -104,7 +105,11 @@ def _weights(graph: onnx.GraphProto, file: Path) -> Weights:
     nodes = list(graph.node)
     operators = " ".join(node.op_type for node in nodes)
     if not _CHAIN.fullmatch(operators):
-        raise BundleError(file, f"is no generator of this program: its operators are {operators[:500]}")
+        raise BundleError(
+            file,
+            "is no DCGAN's: an encoder and gradients can be derived for bundles of architecture dcgan only, not for "
+            f"keras, mlp, residual or another program's; its operators are {operators[:500]}",
+        )
     if any(after.input[0] != node.output[0] for node, after in pairwise(nodes)):
         raise BundleError(file, "is no generator of this program: its operators aren't one chain")
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}

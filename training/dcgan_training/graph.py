@@ -5,7 +5,7 @@ pixels is part of the graph, n is free, and the same weights give the same bytes
 That it computes what torch does is for `export` to prove.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from dcgan_training.networks import Generator
+from dcgan_training.networks import (
+    DcganGenerator,
+    Generator,
+    KerasGenerator,
+    MlpGenerator,
+    ResidualBlock,
+    ResidualGenerator,
+)
+from dcgan_training.networks.base import LEAK
+from dcgan_training.networks.mlp import LEAK as MLP_LEAK
+from dcgan_training.networks.pixels import SIGNED, levels_per_unit
 
 OPSET: Final = 18
 _IR_VERSION: Final = 10  # read by every onnxruntime since 1.18
@@ -24,16 +34,20 @@ Values = NDArray[np.float64]
 def to_onnx(generator: Generator) -> bytes:
     """Gives the serialized graph of a calibrated generator, with all of its weights inside."""
     graph = GraphBuilder()
-    scales, shifts = zip(*(affine(norm) for norm in generator.norms), strict=True)
-    maps = graph.add("Gemm", "latents", *_projection(graph, generator, scales[0], shifts[0]), transB=1)
-    shape = graph.constant("shape", np.array([-1, len(scales[0]), generator.base, generator.base], np.int64))
-    maps = graph.add("Reshape", graph.add("Relu", maps), shape)
-    for layer, scale, shift in zip(generator.deconvolutions, scales[1:], shifts[1:], strict=True):
-        maps = graph.add("Relu", _deconvolution(graph, maps, array(layer.weight) * scale[:, None, None], shift))
-    maps = _deconvolution(graph, maps, array(generator.to_image.weight), array(generator.to_image.bias))
-    _to_pixels(graph, maps)
-    size = generator.base << len(scales)
-    given = helper.make_tensor_value_info("latents", TensorProto.FLOAT, ["n", generator.project.in_features])
+    match generator:
+        case DcganGenerator():
+            images = _dcgan(graph, generator)
+        case KerasGenerator():
+            images = _keras(graph, generator)
+        case MlpGenerator():
+            images = _mlp(graph, generator)
+        case ResidualGenerator():
+            images = _residual(graph, generator)
+        case _:
+            raise TypeError(f"no graph is known for {type(generator).__name__}")
+    _to_pixels(graph, images, generator.low)
+    size = generator.size
+    given = helper.make_tensor_value_info("latents", TensorProto.FLOAT, ["n", generator.latent_dim])
     wanted = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", size, size, generator.channels])
     return graph.finish("generator", [given], [wanted])
 
@@ -70,32 +84,34 @@ class GraphBuilder:
         return model.SerializeToString(deterministic=True)
 
 
-def normalized(graph: GraphBuilder, images: str) -> str:
-    """Turns uint8 [n, h, w, c] into float32 [n, c, h, w] in [-1, 1]."""
-    half_range, one = graph.weight("scalar", np.array(127.5)), graph.weight("scalar", np.array(1.0))
+def normalized(graph: GraphBuilder, images: str, low: float = SIGNED) -> str:
+    """Turns uint8 [n, h, w, c] into float32 [n, c, h, w] in [low, 1]."""
+    scale, lift = graph.weight("scalar", np.array(levels_per_unit(low))), graph.weight("scalar", np.array(-low))
     pixels = graph.add("Transpose", graph.add("Cast", images, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
-    return graph.add("Sub", graph.add("Div", pixels, half_range), one)
+    return graph.add("Sub", graph.add("Div", pixels, scale), lift)
 
 
-def _projection(graph: GraphBuilder, generator: Generator, scale: Values, shift: Values) -> tuple[str, str]:
-    """Folds the first batch norm into the projection; puts its rows from (h, w, channel) into (channel, h, w)."""
-    cells, channels = generator.base**2, len(scale)
-    rows = array(generator.project.weight).reshape(cells, channels, -1) * scale[:, None]
-    by_channel = rows.transpose(1, 0, 2).reshape(cells * channels, -1)
-    return graph.weight("project", by_channel), graph.weight("offset", np.repeat(shift, cells))
+def convolution(graph: GraphBuilder, maps: str, kernel: Values, offset: Values | None, stride: int = 1) -> str:
+    """Adds a convolution that keeps the side of maps, or with a stride of 2 and a kernel of 4 halves it."""
+    side = kernel.shape[-1]
+    weights = [graph.weight("kernel", kernel)] + ([] if offset is None else [graph.weight("offset", offset)])
+    pads = [(side - 1) // 2] * 4
+    return graph.add("Conv", maps, *weights, kernel_shape=[side, side], strides=[stride, stride], pads=pads)
 
 
-def _deconvolution(graph: GraphBuilder, maps: str, kernel: Values, offset: Values) -> str:
-    weights = graph.weight("kernel", kernel), graph.weight("offset", offset)
-    return graph.add("ConvTranspose", maps, *weights, kernel_shape=[4, 4], strides=[2, 2], pads=[1, 1, 1, 1])
+def residual_block(graph: GraphBuilder, maps: str, block: object) -> str:
+    """Adds what `ResidualBlock` does."""
+    assert isinstance(block, ResidualBlock)
+    inner = graph.add("LeakyRelu", maps, alpha=LEAK)
+    inner = convolution(graph, inner, array(block.first.weight), array(block.first.bias))
+    inner = graph.add("LeakyRelu", inner, alpha=LEAK)
+    return graph.add("Add", maps, convolution(graph, inner, array(block.last.weight), None))
 
 
-def _to_pixels(graph: GraphBuilder, maps: str) -> None:
-    """Squashes into [-1, 1] and rounds as `average.to_uint8` does, half to even."""
-    one, half_range, zero, white = (graph.weight("scalar", np.array(value)) for value in (1.0, 127.5, 0.0, 255.0))
-    levels = graph.add("Mul", graph.add("Add", graph.add("Tanh", maps), one), half_range)
-    levels = graph.add("Clip", graph.add("Round", levels), zero, white)
-    graph.add("Transpose", graph.add("Cast", levels, to=TensorProto.UINT8), perm=[0, 2, 3, 1], output="images")
+def linear(graph: GraphBuilder, rows: str, layer: nn.Linear) -> str:
+    """Adds a linear layer with offsets."""
+    weights = graph.weight("linear", array(layer.weight)), graph.weight("offset", array(layer.bias))
+    return graph.add("Gemm", rows, *weights, transB=1)
 
 
 def affine(norm: nn.Module) -> tuple[Values, Values]:
@@ -111,3 +127,78 @@ def array(tensor: object) -> Values:
     """Takes a parameter to numpy, in float64 so that folding rounds once."""
     values: Values = tensor.detach().cpu().double().numpy()  # type: ignore[attr-defined]  # modules type their parts loosely
     return values
+
+
+def _dcgan(graph: GraphBuilder, generator: DcganGenerator) -> str:
+    maps = _deconvolutions(graph, generator)
+    maps = _deconvolution(graph, maps, array(generator.to_image.weight), array(generator.to_image.bias))
+    return graph.add("Tanh", maps)
+
+
+def _keras(graph: GraphBuilder, generator: KerasGenerator) -> str:
+    maps = _deconvolutions(graph, generator)
+    maps = convolution(graph, maps, array(generator.to_image.weight), array(generator.to_image.bias))
+    return graph.add("Sigmoid", maps)
+
+
+def _mlp(graph: GraphBuilder, generator: MlpGenerator) -> str:
+    """Its rows are ordered (h, w, channel) and become maps."""
+    hidden = graph.add("LeakyRelu", linear(graph, "latents", generator.hidden), alpha=MLP_LEAK)
+    rows = linear(graph, hidden, generator.to_image)
+    shape = np.array([-1, generator.size, generator.size, generator.channels], np.int64)
+    images = graph.add("Reshape", graph.add("Tanh", rows), graph.constant("shape", shape))
+    return graph.add("Transpose", images, perm=[0, 3, 1, 2])
+
+
+def _residual(graph: GraphBuilder, generator: ResidualGenerator) -> str:
+    style = linear(graph, "latents", generator.style)
+    shape = graph.constant("shape", np.array([-1, generator.style.out_features, 1, 1], np.int64))
+    constant = graph.weight("constant", array(generator.constant))
+    maps = residual_block(graph, graph.add("Mul", graph.add("Reshape", style, shape), constant), generator.blocks[0])
+    for narrow, block in zip(generator.narrowings, generator.blocks[1:], strict=True):
+        maps = _upsampled(graph, convolution(graph, maps, array(narrow.weight), None))
+        maps = residual_block(graph, maps, block)
+    maps = _upsampled(graph, graph.add("LeakyRelu", maps, alpha=LEAK))
+    return convolution(graph, maps, array(generator.to_image.weight), array(generator.to_image.bias))
+
+
+def _upsampled(graph: GraphBuilder, maps: str) -> str:
+    """Doubles the side as torch's bilinear interpolation does without align_corners."""
+    scales = graph.constant("scales", np.array([1, 1, 2, 2], np.float32))
+    how: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    return graph.add("Resize", maps, "", scales, **how)
+
+
+def _deconvolutions(graph: GraphBuilder, generator: DcganGenerator | KerasGenerator) -> str:
+    """Adds the projection and every transposed convolution that batch norm follows."""
+    scales, shifts = zip(*(affine(norm) for norm in generator.norms), strict=True)
+    maps = graph.add("Gemm", "latents", *_projection(graph, generator, scales[0], shifts[0]), transB=1)
+    shape = graph.constant("shape", np.array([-1, len(scales[0]), generator.base, generator.base], np.int64))
+    maps = graph.add("Reshape", graph.add("Relu", maps), shape)
+    for layer, scale, shift in zip(generator.deconvolutions, scales[1:], shifts[1:], strict=True):
+        maps = graph.add("Relu", _deconvolution(graph, maps, array(layer.weight) * scale[:, None, None], shift))
+    return maps
+
+
+def _projection(
+    graph: GraphBuilder, generator: DcganGenerator | KerasGenerator, scale: Values, shift: Values
+) -> tuple[str, str]:
+    """Folds the first batch norm into the projection; puts its rows from (h, w, channel) into (channel, h, w)."""
+    cells, channels = generator.base**2, len(scale)
+    rows = array(generator.project.weight).reshape(cells, channels, -1) * scale[:, None]
+    by_channel = rows.transpose(1, 0, 2).reshape(cells * channels, -1)
+    return graph.weight("project", by_channel), graph.weight("offset", np.repeat(shift, cells))
+
+
+def _deconvolution(graph: GraphBuilder, maps: str, kernel: Values, offset: Values) -> str:
+    weights = graph.weight("kernel", kernel), graph.weight("offset", offset)
+    return graph.add("ConvTranspose", maps, *weights, kernel_shape=[4, 4], strides=[2, 2], pads=[1, 1, 1, 1])
+
+
+def _to_pixels(graph: GraphBuilder, images: str, low: float) -> None:
+    """Brings [low, 1] to grey levels and rounds as `networks.to_uint8` does, half to even; clips what lies outside."""
+    values = -low, levels_per_unit(low), 0.0, 255.0
+    lift, scale, zero, white = (graph.weight("scalar", np.array(value)) for value in values)
+    levels = graph.add("Mul", graph.add("Add", images, lift), scale)
+    levels = graph.add("Clip", graph.add("Round", levels), zero, white)
+    graph.add("Transpose", graph.add("Cast", levels, to=TensorProto.UINT8), perm=[0, 2, 3, 1], output="images")
