@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dcgan_training import checkpoint
 from dcgan_training.cli import main
 from dcgan_training.config import Settings
+from dcgan_training.data import digest_of, load, split
 from dcgan_training.machine import Machine
+from dcgan_training.networks import build_discriminator, build_generator, initialize
 from dcgan_training.recipes import DEFAULT
 
 SUBSET = Path(__file__).parent / "data" / "fashion-mnist-subset"
@@ -34,6 +37,25 @@ def trained(output: Path, *more: str, images: int = 1280) -> Path:
     """Trains a tiny run to its end in this process and gives its directory."""
     assert main(arguments(output, *more, images=images)) == 0
     return output
+
+
+def untrained(directory: Path, *, images: int = 1280, **changes: Any) -> Path:
+    """Writes what the loop leaves of a run on the subset, with drawn weights; a part of the images is held out."""
+    data = load(SUBSET)
+    parts = split(data.images)
+    held_out = data.images[parts.held_out]
+    facts = {"data": str(SUBSET), "data_digest": data.digest, "data_count": len(parts.train)}
+    own = {"held_out_count": len(held_out), "held_out_digest": digest_of(held_out)}
+    chosen = settings(**(facts | own | changes))
+    networks = build_generator(chosen), build_discriminator(chosen)
+    for network in networks:
+        initialize(network, torch.Generator().manual_seed(images))
+    directory.mkdir(parents=True)
+    chosen.save(directory / "config.json")
+    np.save(directory / "held_out.npy", held_out)
+    state = {"images": images, "average": networks[0].state_dict(), "discriminator": networks[1].state_dict()}
+    checkpoint.save(directory / "checkpoints", images, state)
+    return directory
 
 
 def started(command: list[str], *, file_limit_blocks: int | None = None) -> subprocess.Popen[str]:

@@ -1,5 +1,7 @@
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -9,14 +11,15 @@ from PIL import Image
 
 from dcgan import bundle
 from dcgan.generator import parts_of
-from dcgan_training.calibration import auc, calibration, to_signed, with_statistics
+from dcgan_training.calibration import auc, calibration, to_images, with_statistics
 from dcgan_training.cli import main
-from dcgan_training.data import Dataset, load
+from dcgan_training.config import Settings
+from dcgan_training.data import Dataset, load, split
 from dcgan_training.discriminator import check_held_out, section
 from dcgan_training.discriminator_graph import to_onnx
 from dcgan_training.errors import DataError
-from dcgan_training.networks import Discriminator, initialize
-from runs import SUBSET, settings, trained
+from dcgan_training.networks import ConvolutionalDiscriminator, Discriminator, build_discriminator, initialize
+from runs import SUBSET, settings, untrained
 
 RANDOM = np.random.default_rng(0)
 
@@ -26,12 +29,30 @@ def pixels(count: int, size: int, channels: int) -> np.ndarray:
     return RANDOM.integers(0, 256, (count, size, size, channels), dtype=np.uint8)
 
 
-def discriminator(size: int, channels: int) -> Discriminator:
+KINDS = [
+    {"architecture": "dcgan"},
+    {"architecture": "dcgan", "spectral_norm": True},
+    {"architecture": "keras"},
+    {"architecture": "mlp"},
+    {"architecture": "mlp", "spectral_norm": True},
+    {"architecture": "residual"},
+]
+UNSCORED = [
+    ({"packing": 2}, "judges 2 images together (packing)"),
+    ({"minibatch_kernels": 3}, "judges each image beside its batch (minibatch_kernels)"),
+]
+
+
+def discriminator(size: int, channels: int, **kind: Any) -> Discriminator:
     """A discriminator with weights large enough for logits of about 1, and statistics that aren't the initial ones."""
-    network = Discriminator(size, channels, width=4)
+    network = build_discriminator(settings(size=size, channels=channels, width=4, **kind))
     initialize(network, torch.Generator().manual_seed(size + channels))
     with torch.no_grad():
-        network.judge.weight *= 20
+        for name, value in network.named_parameters():
+            if name == "judge.weight":
+                value *= 20
+            if name.endswith("last.weight"):  # of residual blocks, which begin as zero
+                value.normal_(0.0, 0.2, generator=torch.Generator().manual_seed(1))
     return with_statistics(network, pixels(64, size, channels), pixels(64, size, channels) // 2, 32)
 
 
@@ -46,31 +67,58 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run."""
-    return trained(tmp_path_factory.mktemp("runs") / "run")
+    """A tiny run, which held out half of the subset."""
+    return untrained(tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.fixture(scope="module")
-def exported(run: Path, held_out: Path) -> Path:
-    """Its bundle with a discriminator, as the command makes it."""
-    output = run.parent / "tiny"
-    assert main(["export", str(run), "--output", str(output), "--held-out", str(held_out)]) == 0
+def old_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was made before runs held images out."""
+    run = untrained(tmp_path_factory.mktemp("runs") / "old", held_out_count=0, held_out_digest="", data_count=400)
+    (run / "held_out.npy").unlink()
+    return run
+
+
+@pytest.fixture(scope="module")
+def exported(old_run: Path, held_out: Path) -> Path:
+    """Its bundle with a discriminator calibrated on images that were named, as the command makes it."""
+    output = old_run.parent / "tiny"
+    assert main(["export", str(old_run), "--output", str(output), "--held-out", str(held_out)]) == 0
     return output
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (14, 3), (28, 1), (32, 3)])
-def test_the_graph_judges_as_torch_does(size: int, channels: int) -> None:
+def test_the_graph_judges_as_torch_does(size: int, channels: int, kind: dict[str, Any]) -> None:
     """At every depth, grey and colour, any number of rows."""
-    network = discriminator(size, channels)
+    network = discriminator(size, channels, **kind)
     session = onnxruntime.InferenceSession(to_onnx(network), providers=["CPUExecutionProvider"])
     for count in (1, 2, 7, 64):
         images = pixels(count, size, channels)
         (logits,) = session.run(["logits"], {"images": images})
         with torch.no_grad():
-            expected = network(to_signed(images)).numpy()
+            expected = network(to_images(images, network.low)).numpy()
         assert (logits.dtype, logits.shape) == (np.float32, (count,))
         assert np.abs(logits - expected).max() <= 1e-4 * max(1.0, float(np.abs(expected).max()))
     assert expected.std() > 0.01
+
+
+def test_the_dcgan_s_graph_is_still_the_one_of_older_bundles() -> None:
+    """Byte for byte, from weights that no random generator made."""
+    network = ConvolutionalDiscriminator(16, 3, width=3).eval()
+    with torch.no_grad():
+        for number, value in enumerate(network.parameters()):
+            value.copy_((torch.arange(value.numel()) % 17 - 8).reshape(value.shape) / 16 + number / 4)
+    assert hashlib.sha256(to_onnx(network)).hexdigest() == (
+        "5533eb5cb32ac9858d71f5c75832a67169e00bdcc26299948a34dc9a617592cd"
+    )
+
+
+@pytest.mark.parametrize(("kind", "_"), UNSCORED)
+def test_a_discriminator_that_looks_beside_an_image_has_no_graph(kind: dict[str, Any], _: str) -> None:
+    """Its logit for an image alone would mean something else than in training."""
+    with pytest.raises(ValueError, match="judges images beside others"):
+        to_onnx(build_discriminator(settings(**kind)).eval())
 
 
 def test_an_image_is_judged_alike_in_any_company() -> None:
@@ -150,6 +198,78 @@ def test_the_card_says_whose_word_it_takes(exported: Path) -> None:
     assert not check_held_out(Dataset(pixels(100, 28, 1), "1" * 64), settings(), "x")
 
 
+def test_the_card_promises_an_equilibrium_of_classic_losses_only() -> None:
+    """A hinge or a relativistic loss has no probability that its discriminator would end at."""
+    spec = calibration(RANDOM.normal(1, 1, 100), RANDOM.normal(-1, 1, 100))
+    assert "every image would have the probability 0.5" in section(spec, True, "minimax")
+    assert "Its relativistic loss asks for an order" in section(spec, True, "relativistic")
+
+
+def test_a_run_s_discriminator_is_calibrated_on_what_it_held_out(tmp_path: Path, run: Path) -> None:
+    """Half of it, the other half for statistics; the manifest and the card say what was held out."""
+    assert main(["export", str(run), "--output", str(tmp_path / "b")]) == 0
+    made = bundle.load(tmp_path / "b")
+    kept = np.load(run / "held_out.npy")
+    assert made.manifest.calibration is not None
+    assert made.manifest.calibration.real_count == len(kept) // 2
+    (logits,) = parts_of(made, "cpu")["discriminator"].run(np.ascontiguousarray(kept[1::2]))
+    assert made.manifest.calibration.real_quantiles[50] == pytest.approx(np.median(logits), abs=1e-5)
+    training = made.manifest.training
+    assert training.held_out is not None
+    assert (training.held_out.source, training.held_out.image_count) == ("content-hash", len(kept))
+    assert training.data_count + training.held_out.image_count == len(load(SUBSET))
+    card = (tmp_path / "b" / "MODEL_CARD.md").read_text()
+    assert "images, of the data, by a hash of their pixels" in card
+    assert "images that the training never saw" in card
+    assert "--held-out" not in card
+
+
+def test_what_a_run_held_out_may_be_named_too(run: Path) -> None:
+    """The data set that it came from is compared without it; one image that was trained on is still found."""
+    own, facts = load(SUBSET).images, Settings.load(run / "config.json")
+    parts = split(own)
+    assert check_held_out(Dataset(own[parts.held_out], "1" * 64), facts, "x")
+    mixed = np.concatenate([own[parts.held_out], own[parts.train[:1]]])
+    with pytest.raises(DataError, match="1 of its"):
+        check_held_out(Dataset(mixed, "1" * 64), facts, "x")
+
+
+def test_held_out_images_that_were_changed_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Or that are gone: their digest is a setting of the run."""
+    run = untrained(tmp_path / "run")
+    np.save(run / "held_out.npy", 255 - np.load(run / "held_out.npy"))
+    assert main(["export", str(run), "--output", str(tmp_path / "b")]) == 1
+    assert "held_out.npy: holds other images than the run held out; say --held-out PATH" in capsys.readouterr().err
+    (run / "held_out.npy").unlink()
+    assert main(["export", str(run), "--output", str(tmp_path / "b")]) == 1
+    assert "held_out.npy: can't be read" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(("kind", "why"), UNSCORED)
+def test_a_bundle_without_scores_says_why(
+    tmp_path: Path, kind: dict[str, Any], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Packed images and minibatch features: no discriminator, one sentence from the command and in the card."""
+    run = untrained(tmp_path / "run", **kind)
+    assert main(["export", str(run), "--output", str(tmp_path / "b")]) == 0
+    assert f"this bundle scores no images: its discriminator {why}" in capsys.readouterr().err
+    made = bundle.load(tmp_path / "b")
+    assert (made.discriminator, made.manifest.calibration) == (None, None)
+    assert f"This bundle scores no images: its discriminator {why}" in (tmp_path / "b" / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.parametrize("kind", KINDS[1:], ids=str)
+def test_every_architecture_scores_from_its_bundle(tmp_path: Path, kind: dict[str, Any]) -> None:
+    """Judged by the code that serves, on a scale of its own."""
+    run = untrained(tmp_path / "run", **kind)
+    assert main(["export", str(run), "--output", str(tmp_path / "b")]) == 0
+    made = bundle.load(tmp_path / "b")
+    assert made.manifest.calibration is not None
+    (logits,) = parts_of(made, "cpu")["discriminator"].run(made.golden_images)
+    assert np.isfinite(logits).all()
+
+
 def test_a_single_image_of_the_run_is_found_among_held_out_ones() -> None:
     """Pixel for pixel."""
     own = load(SUBSET)
@@ -161,10 +281,10 @@ def test_a_single_image_of_the_run_is_found_among_held_out_ones() -> None:
 
 
 def test_the_same_export_gives_the_same_discriminator(
-    tmp_path: Path, run: Path, exported: Path, held_out: Path
+    tmp_path: Path, old_run: Path, exported: Path, held_out: Path
 ) -> None:
     """Graph and calibration, byte for byte."""
-    assert main(["export", str(run), "--output", str(tmp_path / "b"), "--held-out", str(held_out)]) == 0
+    assert main(["export", str(old_run), "--output", str(tmp_path / "b"), "--held-out", str(held_out)]) == 0
     for part in ("discriminator.onnx", "generator.onnx"):
         assert (tmp_path / "b" / part).read_bytes() == (exported / part).read_bytes()
     one, other = (json.loads((path / "manifest.json").read_text()) for path in (tmp_path / "b", exported))
@@ -172,10 +292,10 @@ def test_the_same_export_gives_the_same_discriminator(
 
 
 def test_without_held_out_images_there_is_no_discriminator(
-    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, old_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And the command says so in one line."""
-    assert main(["export", str(run), "--output", str(tmp_path / "b")]) == 0
+    assert main(["export", str(old_run), "--output", str(tmp_path / "b")]) == 0
     assert "without --held-out no discriminator is exported" in capsys.readouterr().err
     made = bundle.load(tmp_path / "b")
     assert (made.discriminator, made.manifest.calibration) == (None, None)

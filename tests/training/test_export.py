@@ -7,10 +7,12 @@ from PIL import Image
 from dcgan import bundle, latents
 from dcgan.errors import BundleError
 from dcgan.generator import Generator
-from dcgan_training import known
+from dcgan_training import average, checkpoint, frozen, known
 from dcgan_training.cli import main
+from dcgan_training.config import Settings
 from dcgan_training.data import load
-from runs import SUBSET, newest, trained
+from dcgan_training.networks import build_generator
+from runs import SUBSET, newest, trained, untrained
 
 
 @pytest.fixture(scope="module")
@@ -105,17 +107,72 @@ def test_labels_win_over_what_is_known(tmp_path: Path, run: Path) -> None:
 
 def test_the_exported_generator_is_the_average(exported: Path, run: Path) -> None:
     """Not the generator that is being trained."""
-    from dcgan_training import average
-    from dcgan_training.config import Settings
-    from dcgan_training.networks import Generator as Network
-
     settings = Settings.load(run / "config.json")
-    network = Network(settings.size, settings.channels, settings.width, settings.latent_dim)
+    network = build_generator(settings)
     network.load_state_dict(newest(run)["average"])
     values = latents.draw(5, np.arange(20, dtype=np.uint64), 100, "normal")
     expected = average.draw(average.calibrated(network, settings), values)
     drawn = Generator(bundle.load(exported), "cpu").run(values)
     assert np.abs(drawn.astype(int) - expected).max() <= 1
+
+
+def best(run: Path, images: int) -> Path:
+    """Gives a run a best checkpoint beside its newest: the weights of another run that was kept at `images`."""
+    other = untrained(run.with_name(f"{run.name}-best"), images=images)
+    (other / "checkpoints").rename(run / "best")
+    return run
+
+
+def images_seen(run: Path, output: Path, *more: str) -> int:
+    """Exports and tells how far the checkpoint was."""
+    assert main(["export", str(run), "--output", str(output), *more]) == 0
+    return bundle.load(output).manifest.training.images_seen
+
+
+def test_the_best_checkpoint_is_exported_unless_the_newest_is_asked_for(tmp_path: Path) -> None:
+    """A run may have gone on too long; where it measured nothing there is only the newest."""
+    run = untrained(tmp_path / "run", images=2560)
+    assert images_seen(run, tmp_path / "only") == 2560
+    best(run, 640)
+    assert images_seen(run, tmp_path / "best") == 640
+    assert images_seen(run, tmp_path / "newest", "--checkpoint", "newest") == 2560
+    drawn = [bundle.load(tmp_path / name).generator for name in ("only", "newest", "best")]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_damaged_checkpoint_is_passed_over_loudly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one before it is exported, and the command names the file."""
+    run = untrained(tmp_path / "run", images=640)
+    state, _ = checkpoint.load_newest(run / "checkpoints")
+    assert state is not None
+    newer = checkpoint.save(run / "checkpoints", 1280, state | {"images": 1280})
+    newer.write_bytes(newer.read_bytes()[:-1])
+    assert images_seen(run, tmp_path / "b") == 640
+    assert f"warning: {newer} is damaged and was passed over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("architecture", ["keras", "mlp", "residual"])
+def test_every_architecture_makes_a_bundle(tmp_path: Path, architecture: str) -> None:
+    """Served as the DCGAN's is; what is derived from the layers of a DCGAN alone says so."""
+    run = untrained(tmp_path / "run", architecture=architecture, latent_dim=6, prior="uniform")
+    assert main(["export", str(run), "--output", str(tmp_path / "b")]) == 0
+    made = bundle.load(tmp_path / "b")
+    assert Generator(made, "cpu").golden_exact
+    assert all(row.max_levels <= 1 for row in made.manifest.parity)
+    card = (tmp_path / "b" / "MODEL_CARD.md").read_text()
+    assert ("batch norm recomputed" in card) == (architecture == "keras")
+    assert f"--set architecture={architecture}" in card
+    with pytest.raises(BundleError, match="derived for bundles of architecture dcgan only, not for keras, mlp"):
+        frozen.read(made)
+
+
+def test_random_weights_take_the_shape_of_their_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Digits are 28 px and grey without saying so, and nothing else."""
+    command = ["export", "--random", "--recipe", "mlp-digits", "--output", str(tmp_path / "b")]
+    assert main(command) == 0
+    assert bundle.load(tmp_path / "b").manifest.image.width == 28
+    assert main([*command, "--size", "64"]) == 1
+    assert "mlp-digits is for images of 28x28x1" in capsys.readouterr().err
 
 
 def test_an_output_that_exists_is_refused(exported: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:

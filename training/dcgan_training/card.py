@@ -3,18 +3,22 @@
 `model_card` writes the whole; who adds a part to a bundle tells of it in a section of its own, by `with_section`.
 """
 
+from dataclasses import fields
 from typing import Final
 
-from dcgan.bundle.manifest import Manifest
-from dcgan_training.config import Settings
+from dcgan.bundle.manifest import HeldOutSpec, Manifest
+from dcgan_training.config import Method, Settings
+from dcgan_training.recipes import RECIPES
 
+_NORMED: Final = ("dcgan", "keras")  # architectures whose generators have batch norm
 _LAST: Final = "\n## Licence\n"
 
 
 def model_card(manifest: Manifest, settings: Settings, note: str = "") -> str:
     """Writes the card from the manifest, the settings of the run, and what a person says of it, as Markdown."""
     image, training = manifest.image, manifest.training
-    held_out = "" if manifest.calibration is None else " --held-out HELD_OUT"
+    given = manifest.calibration is not None and training.held_out is None
+    held_out = " --held-out HELD_OUT" if given else ""
     colour = "grey" if image.channels == 1 else "RGB"
     return f"""# {manifest.name} {manifest.version}
 
@@ -29,10 +33,11 @@ An unconditional generator: {manifest.latent.dim} values from a {manifest.latent
 | --- | --- |
 | recipe | `{training.recipe}`, width {settings.width} |
 | data | {training.dataset}, {settings.data_count:,} images, sha256 `{training.dataset_digest}` |
+| held out | {_held_out(training.held_out)} |
 | trained on | {training.images_seen:,} images, {training.steps:,} steps of {settings.batch_size} |
 | seed | {training.seed} |
 | optimizer | Adam {settings.learning_rate}, beta1 {settings.beta1} |
-| weights | average with a half-life of {settings.average_half_life_images:,} images, batch norm recomputed and folded |
+| weights | average with a half-life of {settings.average_half_life_images:,} images{_folded(settings)} |
 | packages | {", ".join(f"{name} {version}" for name, version in training.packages.items())} |
 
 ```
@@ -74,8 +79,31 @@ def with_section(card: str, title: str, body: str) -> str:
 def _command(settings: Settings, images_seen: int) -> str:
     return (
         f"dcgan-train train --recipe {settings.recipe} --data DATA --size {settings.size} --width {settings.width} "
-        f"--seed {settings.seed} --images {images_seen} --output RUN"
+        f"--seed {settings.seed} --images {images_seen} --output RUN{_departures(settings)}"
     )
+
+
+def _departures(settings: Settings) -> str:
+    """Gives the flags that say where a run departs from its recipe."""
+    recipe = RECIPES.get(settings.recipe)
+    flags = [" --flip"] if settings.flip else []
+    flags += [" --held-out HELD_OUT"] if settings.held_out else []
+    for name in (field.name for field in fields(Method) if field.name not in ("width", "images")):
+        value = getattr(settings, name)
+        if recipe is not None and value != getattr(recipe.method, name):
+            flags.append(f" --set {name}={str(value).lower()}")
+    return "".join(flags)
+
+
+def _held_out(spec: HeldOutSpec | None) -> str:
+    if spec is None:
+        return "nothing"
+    source = "of the data, by a hash of their pixels" if spec.source == "content-hash" else "a test set"
+    return f"{spec.image_count:,} images, {source}, sha256 `{spec.digest}`"
+
+
+def _folded(settings: Settings) -> str:
+    return ", batch norm recomputed and folded" if settings.architecture in _NORMED else ""
 
 
 def _parity_rows(manifest: Manifest) -> str:

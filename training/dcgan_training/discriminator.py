@@ -1,9 +1,11 @@
 """The part of a bundle that scores images: the discriminator's graph, its calibration, and what the card says of it.
 
 Held-out images are split in two by turns: one half for the statistics of batch norm, the other to calibrate on. The
-generated images beside them come from the generator that the bundle serves.
+generated images beside them come from the generator that the bundle serves. A discriminator that judges images only
+beside others has no score for one, and comes into no bundle.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +18,9 @@ from dcgan import bundle, latents
 from dcgan.bundle.manifest import CalibrationSpec
 from dcgan.generator import Part
 from dcgan.images import Pixels
-from dcgan_training.calibration import Logits, calibration, to_signed, with_statistics
-from dcgan_training.config import Settings
-from dcgan_training.data import Dataset, load
+from dcgan_training.calibration import Logits, calibration, to_images, with_statistics
+from dcgan_training.config import Objective, Settings
+from dcgan_training.data import Dataset, load, split
 from dcgan_training.discriminator_graph import to_onnx
 from dcgan_training.errors import DataError, RunError
 from dcgan_training.fitting import in_both
@@ -26,9 +28,15 @@ from dcgan_training.networks import Discriminator
 
 SECTION: Final = "Score"
 PARITY_BATCH_SIZES: Final = (1, 2, 7, 64)
-_PARITY_LIMIT: Final = 1e-3  # of a logit; the two sum in another order
-_LEAST_HELD_OUT: Final = 100  # images; fewer can't say where a percentile lies
+_PARITY_LIMIT: Final = 1e-3  # of the largest logit, or of 1; the two sum in another order
+LEAST_HELD_OUT: Final = 100  # images; fewer can't say where a percentile lies
 _PART: Final = 100  # images drawn or judged at a time
+_EQUILIBRIUM: Final = (
+    "Where training with a classic loss, as here, reached its equilibrium, every image would have the probability 0.5."
+)
+_NO_EQUILIBRIUM: Final = (
+    "Its {} loss asks for an order of logits, not for probabilities; those come from the table alone."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +61,8 @@ def check_held_out(held_out: Dataset, settings: Settings, path: object) -> bool:
         raise DataError(path, f"its images are {_shape(*found)}, but those of the run are {_shape(*wanted)}")
     if held_out.digest == settings.data_digest:
         raise DataError(path, "is what the run was trained on; name images that it never saw")
-    if len(held_out) < _LEAST_HELD_OUT:
-        raise DataError(path, f"holds {len(held_out)} images; calibration needs {_LEAST_HELD_OUT} or more")
+    if len(held_out) < LEAST_HELD_OUT:
+        raise DataError(path, f"holds {len(held_out)} images; calibration needs {LEAST_HELD_OUT} or more")
     own = _own(settings)
     seen = 0 if own is None else in_both(held_out, own)
     if seen:
@@ -72,7 +80,7 @@ def judge(
     """Makes the discriminator of a run ready for its bundle.
 
     Args:
-        discriminator: as the newest checkpoint has it, on the CPU.
+        discriminator: as the checkpoint has it, on the CPU.
         settings: of the run.
         held_out: uint8 of shape (n, size, size, channels), of `check_held_out`.
         draw: makes images of latents, as the bundle's generator does.
@@ -91,12 +99,22 @@ def judge(
     return Judge(graph, calibration(_logits(part, for_calibration), _logits(part, fresh)))
 
 
-def section(spec: CalibrationSpec, compared: bool) -> str:
+def why_none(settings: Settings) -> str:
+    """Says in a sentence why a run of these settings has no score for one image; nothing where it has one."""
+    if settings.packing > 1:
+        return f"its discriminator judges {settings.packing} images together (packing), so no single one has a score"
+    if settings.minibatch_kernels > 0:
+        return "its discriminator judges each image beside its batch (minibatch_kernels), so no single one has a score"
+    return ""
+
+
+def section(spec: CalibrationSpec, compared: bool, objective: Objective = "non-saturating") -> str:
     """Writes what a score is and is not, and how far it can be trusted, as Markdown.
 
     Args:
         spec: of the calibration.
         compared: whether it is known that the run saw none of the held-out images.
+        objective: that the discriminator was trained with.
     """
     unseen = "that the training never saw" if compared else "which its maker says the training never saw"
     return f"""The discriminator gives an image a logit, higher for what is more like the real images. From it come \
@@ -110,19 +128,22 @@ among held-out real images.
 | generated images | {spec.generated_count:,} |
 | probability | sigmoid({spec.slope:.4g} * logit {spec.offset:+.4g}) |
 
-A score says how this discriminator, trained against this generator, tells the two apart, and nothing more. Where \
-training with a classic loss, as here, reached its equilibrium, every image would have the probability 0.5. A score is \
+A score says how this discriminator, trained against this generator, tells the two apart, and nothing more. \
+{_EQUILIBRIUM if objective in ("minimax", "non-saturating") else _NO_EQUILIBRIUM.format(objective)} A score is \
 no likelihood. It means something only among images of the model's own kind: another kind of image, even a blank one, \
 may score above most of them. It orders images of one model; between two models it compares nothing."""
 
 
 def _own(settings: Settings) -> Dataset | None:
-    """Gives the images of a run; None where they can no longer be read, or are others by now."""
+    """Gives the images that a run trained on; None where they can no longer be read, or are others by now."""
     try:
         data = load(Path(settings.data), settings.size)
     except DataError:
         return None
-    return data if data.digest == settings.data_digest else None
+    if data.digest != settings.data_digest:
+        return None
+    holds_out = settings.held_out_count > 0 and not settings.held_out
+    return dataclasses.replace(data, images=data.images[split(data.images).train]) if holds_out else data
 
 
 def _generated(settings: Settings, count: int, draw: Callable[[latents.Floats32], Pixels]) -> Pixels:
@@ -142,11 +163,13 @@ def _logits(part: Part, pixels: Pixels) -> Logits:
 def _check_parity(part: Part, source: Discriminator, pixels: Pixels) -> None:
     for size in PARITY_BATCH_SIZES:
         images = pixels[:size]
-        apart = float(np.abs(part.run(images)[0] - source(to_signed(images)).numpy()).max())
-        if not apart <= _PARITY_LIMIT:  # also refuses NaN
+        expected = source(to_images(images, source.low)).numpy()
+        apart = float(np.abs(part.run(images)[0] - expected).max())
+        allowed = _PARITY_LIMIT * max(1.0, float(np.abs(expected).max()))
+        if not apart <= allowed:  # also refuses NaN
             raise RunError(
                 f"the exported discriminator doesn't judge as torch does: at batch size {size} its logits are off by "
-                f"{apart:.3g} at most, where {_PARITY_LIMIT:g} are allowed"
+                f"{apart:.3g} at most, where {allowed:g} are allowed"
             )
 
 

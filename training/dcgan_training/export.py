@@ -1,6 +1,6 @@
 """A run to a model bundle of format 1: the averaged generator, proven to draw in onnxruntime what it draws in torch.
 
-With images that the run never saw, the discriminator comes along, which is `discriminator`'s.
+With the images that the run held out, the discriminator comes along, which is `discriminator`'s.
 
 The proof runs through `dcgan.generator`, the code that will serve the bundle; so do the golden images and the preview.
 """
@@ -8,9 +8,10 @@ The proof runs through `dcgan.generator`, the code that will serve the bundle; s
 import datetime
 import hashlib
 import importlib.metadata
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import safetensors.numpy
@@ -19,15 +20,15 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from dcgan import bundle, generator, images, latents
-from dcgan.bundle.manifest import ImageSpec, LatentSpec, Manifest, Parity, Tolerance, TrainingSpec
+from dcgan.bundle.manifest import HeldOutSpec, ImageSpec, LatentSpec, Manifest, Parity, Tolerance, TrainingSpec
 from dcgan.errors import OutputError, SettingsError
-from dcgan_training import average, checkpoint, discriminator, known
+from dcgan_training import average, checkpoint, discriminator, known, run_directory
 from dcgan_training.card import model_card, with_section
 from dcgan_training.config import Settings
-from dcgan_training.data import load
-from dcgan_training.errors import RunError
+from dcgan_training.data import digest_of, load
+from dcgan_training.errors import DataError, RunError
 from dcgan_training.graph import OPSET, to_onnx
-from dcgan_training.networks import Discriminator, Generator, initialize
+from dcgan_training.networks import Discriminator, Generator, build_discriminator, build_generator, initialize
 
 PARITY_BATCH_SIZES: Final = (1, 2, 7, 64)
 _PARITY_LIMIT: Final = Tolerance(max_levels=1, mean_levels=0.01)  # roundings that fall the other way, and no more
@@ -36,6 +37,15 @@ _GOLDEN_COUNT: Final = 16
 _GOLDEN_TOLERANCE: Final = Tolerance(max_levels=8, mean_levels=0.5)
 _PREVIEW_COLUMNS: Final = 10
 _PACKAGES: Final = ("dcgan", "numpy", "onnx", "onnxruntime", "torch")
+
+Choice = Literal["best", "newest"]
+"""Which checkpoint of a run is exported: the best by its figure, where the run measured one, or the newest."""
+Say = Callable[[str], None]
+"""Takes a line for the person who exports."""
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,39 +77,50 @@ class _Source:
     discriminator: Discriminator | None = None
     held_out: NDArray[np.uint8] | None = None
     compared: bool = False  # with the run's own images
+    scoreless: str = ""  # why there is no discriminator
 
 
-def export(directory: Path, output: Path, labels: Labels, held_out: Path | None = None) -> Manifest:
-    """Writes the bundle of a run's newest checkpoint.
+def export(
+    directory: Path,
+    output: Path,
+    labels: Labels,
+    held_out: Path | None = None,
+    choice: Choice = "best",
+    say: Say = _silent,
+) -> Manifest:
+    """Writes the bundle of a run.
 
     Args:
         directory: of the run.
         output: of the bundle; must not exist.
         labels: what to call it and whom to thank.
-        held_out: images that the run never saw, as `data.load` reads them; None leaves the discriminator out.
+        held_out: images that the run never saw, as `data.load` reads them; None takes those that it held out.
+        choice: of the checkpoint.
+        say: is told how well the discriminator scores, or why there is none, and of damaged checkpoints.
 
     Raises:
         RunError: `directory` is no run, has no checkpoint, or a graph doesn't do what torch does.
-        DataError: `held_out` can't be read, or says nothing of this run.
+        DataError: the held-out images can't be read, or say nothing of this run.
         OutputError: `output` exists or can't be written.
         SettingsError: the name or the version has characters that none may have.
     """
-    return _export(_load(directory, held_out), output, labels)
+    return _export(_load(directory, held_out, choice, say), output, labels, say)
 
 
-def export_random(settings: Settings, output: Path, labels: Labels) -> Manifest:
+def export_random(settings: Settings, output: Path, labels: Labels, say: Say = _silent) -> Manifest:
     """Writes a bundle of weights as they are before training, which runs as fast as a trained one.
 
     Args:
         settings: of the run that it would have been; `seed` draws the weights.
-        output, labels: and errors raised, as for `export`.
+        output, labels, say: and errors raised, as for `export`.
     """
-    source = Generator(settings.size, settings.channels, settings.width, settings.latent_dim)
+    source = build_generator(settings)
     initialize(source, torch.Generator().manual_seed(settings.seed))
-    return _export(_Source(settings, 0, average.calibrated(source, settings)), output, labels)
+    untrained = _Source(settings, 0, average.calibrated(source, settings), scoreless="nothing was trained")
+    return _export(untrained, output, labels, say)
 
 
-def _export(source: _Source, output: Path, labels: Labels) -> Manifest:
+def _export(source: _Source, output: Path, labels: Labels, say: Say) -> Manifest:
     if output.exists():
         raise OutputError(f"{output} exists; name a directory that doesn't")
     settings = source.settings
@@ -123,30 +144,81 @@ def _export(source: _Source, output: Path, labels: Labels) -> Manifest:
         files[bundle.DISCRIMINATOR] = judge.graph
         changes["calibration"] = judge.calibration
     manifest = manifest.model_copy(update=changes)
-    card = model_card(manifest, settings, labels.note)
-    if judge is not None:
-        card = with_section(card, discriminator.SECTION, discriminator.section(judge.calibration, source.compared))
+    card = with_section(model_card(manifest, settings, labels.note), discriminator.SECTION, _of_score(source, judge))
     bundle.write(output, manifest, files | {bundle.MODEL_CARD: card.encode()})
     generator.Generator(bundle.load(output), "cpu")  # as a server will, from the disk
+    say(_told(source, judge))
     return manifest
 
 
-def _load(directory: Path, held_out: Path | None) -> _Source:
+def _load(directory: Path, held_out: Path | None, choice: Choice, say: Say) -> _Source:
     """Gives a run's calibrated average on the CPU, and with images to calibrate it on the discriminator."""
-    settings = Settings.load(directory / "config.json")
-    state, _ = checkpoint.load_newest(directory / "checkpoints")
-    if state is None:
-        raise RunError(f"{directory} has no checkpoint yet; let it train on")
-    network = Generator(settings.size, settings.channels, settings.width, settings.latent_dim)
+    settings = Settings.load(directory / run_directory.CONFIG)
+    state = _state(directory, choice, say)
+    network = build_generator(settings)
     network.load_state_dict(state["average"])
     source = _Source(settings, state["images"], average.calibrated(network, settings))
+    scoreless = discriminator.why_none(settings) or _why_uncalibrated(settings, held_out)
+    if scoreless:
+        return replace(source, scoreless=scoreless)
+    adversary = build_discriminator(settings)
+    adversary.load_state_dict(state["discriminator"])
     if held_out is None:
-        return source
+        return replace(source, discriminator=adversary, held_out=_own_held_out(directory, settings), compared=True)
     data = load(held_out, settings.size)
     compared = discriminator.check_held_out(data, settings, held_out)
-    adversary = Discriminator(settings.size, settings.channels, settings.width)
-    adversary.load_state_dict(state["discriminator"])
     return replace(source, discriminator=adversary, held_out=data.images, compared=compared)
+
+
+def _state(directory: Path, choice: Choice, say: Say) -> dict[str, Any]:
+    """Loads the checkpoint that was asked for; the newest where no best one was kept."""
+    names = (run_directory.BEST, run_directory.CHECKPOINTS) if choice == "best" else (run_directory.CHECKPOINTS,)
+    for name in names:
+        state, warnings = checkpoint.load_newest(directory / name)
+        for warning in warnings:
+            say(warning)
+        if state is not None:
+            return state
+    raise RunError(f"{directory} has no checkpoint yet; let it train on")
+
+
+def _why_uncalibrated(settings: Settings, held_out: Path | None) -> str:
+    """Says why there are no images to calibrate a discriminator on, as `discriminator.why_none` does."""
+    if held_out is not None or settings.held_out_count >= discriminator.LEAST_HELD_OUT:
+        return ""
+    if settings.held_out_count == 0:
+        return "its run held no images out, so without --held-out no discriminator is exported"
+    return f"its run held out {settings.held_out_count} images, and calibration needs {discriminator.LEAST_HELD_OUT}"
+
+
+def _own_held_out(directory: Path, settings: Settings) -> NDArray[np.uint8]:
+    """Gives the images that a run held out.
+
+    Raises:
+        DataError: the file isn't there, or holds something else by now.
+    """
+    file = directory / run_directory.HELD_OUT
+    try:
+        images: NDArray[np.uint8] = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(file, f"can't be read ({error}); say --held-out PATH") from error
+    if images.dtype != np.uint8 or digest_of(images) != settings.held_out_digest:
+        raise DataError(file, "holds other images than the run held out; say --held-out PATH")
+    return images
+
+
+def _told(source: _Source, judge: discriminator.Judge | None) -> str:
+    if judge is None:
+        return f"this bundle scores no images: {source.scoreless}"
+    auc = judge.calibration.auc
+    return f"the discriminator puts the real image of a pair above the generated one in {auc:.1%}; 50% is guessing"
+
+
+def _of_score(source: _Source, judge: discriminator.Judge | None) -> str:
+    """Writes the card's section on scores."""
+    if judge is None:
+        return f"This bundle scores no images: {source.scoreless}."
+    return discriminator.section(judge.calibration, source.compared, source.settings.objective)
 
 
 def _judge(source: _Source, runtime: generator.Generator, draft: bundle.Bundle) -> discriminator.Judge | None:
@@ -170,14 +242,23 @@ def _manifest(settings: Settings, images_seen: int, graph: bytes, labels: Labels
             recipe=settings.recipe,
             dataset=dataset.name if dataset else Path(settings.data).name,
             dataset_digest=settings.data_digest,
+            data_count=settings.data_count,
+            held_out=_held_out_spec(settings),
             seed=settings.seed,
-            steps=images_seen // settings.batch_size,
+            steps=images_seen // (settings.batch_size * settings.discriminator_steps),
             images_seen=images_seen,
             packages={name: importlib.metadata.version(name) for name in _PACKAGES},
         ),
         licence=labels.licence or (dataset.licence if dataset else "not stated"),
         attribution=labels.attribution or (dataset.attribution if dataset else ""),
     )
+
+
+def _held_out_spec(settings: Settings) -> HeldOutSpec | None:
+    if settings.held_out_count == 0:
+        return None
+    source: Literal["content-hash", "test-set"] = "test-set" if settings.held_out else "content-hash"
+    return HeldOutSpec(source=source, image_count=settings.held_out_count, digest=settings.held_out_digest)
 
 
 def _draft(manifest: Manifest, graph: bytes, source: Generator) -> bundle.Bundle:
