@@ -21,8 +21,8 @@ KEEP: Final = 3  # the newest, and two to fall back on
 _DIGEST_LETTERS: Final = 16
 
 
-def save(directory: Path, images: int, state: Mapping[str, Any]) -> Path:
-    """Writes a checkpoint and deletes those that are too old.
+def save(directory: Path, images: int, state: Mapping[str, Any], keep: int = KEEP) -> Path:
+    """Writes a checkpoint and deletes those that are too old: all but the `keep` newest.
 
     Raises:
         DivergedError: a tensor of the state holds NaN or infinity; nothing is written.
@@ -36,7 +36,7 @@ def save(directory: Path, images: int, state: Mapping[str, Any]) -> Path:
     file = directory / f"{images:012d}-{digest}.pt"
     directory.mkdir(exist_ok=True)
     write_atomically(file, content.getbuffer())
-    for old in [*_newest_first(directory)[KEEP:], *directory.glob(".*.partial")]:  # the latter of killed processes
+    for old in [*_newest_first(directory)[keep:], *directory.glob(".*.partial")]:  # the latter of killed processes
         old.unlink(missing_ok=True)
     return file
 

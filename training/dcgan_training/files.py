@@ -1,7 +1,11 @@
 """Files that are there whole or not at all, even after the power fails."""
 
+import io
 import os
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dcgan.errors import OutputError
 
@@ -22,6 +26,13 @@ def write_atomically(file: Path, content: bytes | memoryview) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_array(file: Path, values: NDArray[np.generic]) -> None:
+    """Writes an array in NumPy's format, likewise."""
+    content = io.BytesIO()
+    np.save(content, values)
+    write_atomically(file, content.getbuffer())
 
 
 def output_error(error: OSError, place: Path, hint: str = "") -> OutputError:

@@ -1,170 +1,270 @@
 """The loop: one flat order of things, resumed exactly from the newest checkpoint.
 
-Order and latents are functions of (seed, images seen), so a run that was killed and started again gives the weights
-of one that was not, bit for bit on the same machine. When to read the losses, to save and to draw samples is counted
-in images, never by the clock, and changes no weight.
+Order, latents and every variation are functions of (seed, images seen), so a run that was killed and started again
+gives the weights of one that was not, bit for bit on the same machine. When to read the losses, to check, to save and
+to draw samples is counted in images, never by the clock, and changes no weight. Of several processes only the first
+one displays and writes.
 """
 
-import fcntl
 import math
-import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
 
 from dcgan import images, latents
-from dcgan_training import average, checkpoint
+from dcgan_training import average, checkpoint, report, run_directory
 from dcgan_training.config import Settings
-from dcgan_training.data import Dataset, positions
-from dcgan_training.errors import DivergedError, RunError
+from dcgan_training.data import positions
+from dcgan_training.distributed import World
+from dcgan_training.errors import DivergedError
 from dcgan_training.files import output_error, write_atomically
+from dcgan_training.history import History
+from dcgan_training.initial import Initial
 from dcgan_training.machine import Machine, keep_freed_memory
+from dcgan_training.material import Material
 from dcgan_training.progress import Display, displaying
 from dcgan_training.trainer import Losses, Trainer
+from dcgan_training.watch import Alarm, Watch
 
 READ_EVERY_IMAGES: Final = 10_000
 _GRID_COLUMNS: Final = 10
 
+OnAlarm = Literal["warn", "stop"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What decides no weight: when to save, when to stop.
+
+    Attributes:
+        save_every: images between two checkpoints.
+        hours: of training, those before a stop included, after which the run is complete; None is without limit.
+        on_alarm: whether an alarm of the watch is only told or stops the run.
+    """
+
+    save_every: int
+    hours: float | None = None
+    on_alarm: OnAlarm = "warn"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a call of `train` ended: images seen so far, the signal that stopped it (None: complete)."""
+    """How a call of `train` ended: images seen so far, and the signal or the alarm that stopped it, if any did."""
 
     images: int
-    stopped_by: signal.Signals | None
+    stopped_by: signal.Signals | Alarm | None
 
 
-def train(settings: Settings, machine: Machine, data: Dataset, directory: Path, save_every: int) -> Outcome:
-    """Trains until `settings.images` real images were shown, or until SIGINT or SIGTERM.
+def train(
+    settings: Settings,
+    machine: Machine,
+    world: World,
+    material: Material,
+    start: Initial | None,
+    directory: Path,
+    plan: Plan,
+) -> Outcome:
+    """Trains until `settings.images` real images were shown, the hours are over, or SIGINT or SIGTERM.
 
     Args:
         settings: of the run; a run that is already in `directory` must have the same.
         machine: where it is computed.
-        data: the images, of the size and channels that `settings` says.
-        directory: of the run: config.json, checkpoints/, samples/, events/. Made if it isn't there.
-        save_every: images between two checkpoints.
+        world: the processes that share it.
+        material: the images, of the size and channels that `settings` says.
+        start: weights to begin with; None draws them from the seed.
+        directory: of the run, claimed by the caller; `run_directory` says what it will hold.
+        plan: when to save and when to stop.
 
     Raises:
-        RunError: `directory` holds something else, or another process trains there.
+        RunError: `directory` holds a run with other settings, or every checkpoint is damaged.
         DivergedError: a loss or a weight is no longer a finite number.
         OutputError: something can't be written; the last good checkpoint is named.
     """
     keep_freed_memory()
     try:
-        with _claimed(directory, settings), _stop_signals() as stop:
-            return _loop(settings, machine, data, directory, save_every, stop)
+        with _stop_signals() as stop:
+            return _Run(settings, machine, world, material, start, directory, plan, stop).loop()
     except torch.OutOfMemoryError as error:
         raise MemoryError from error
     except OSError as error:
-        raise output_error(error, directory, checkpoint.last_good(directory / "checkpoints")) from error
+        good = checkpoint.last_good(directory / run_directory.CHECKPOINTS)
+        raise output_error(error, directory, good) from error
 
 
-def _loop(
-    settings: Settings, machine: Machine, data: Dataset, directory: Path, save_every: int, stop: "_Stop"
-) -> Outcome:
-    trainer = Trainer(settings, machine)
-    notes = _resume(trainer, directory / "checkpoints")
-    saved = trainer.images
-    with displaying(directory, trainer.images, settings.images) as display:
-        for line in [_describe(settings, machine), *notes]:
-            display.say(line)
-        while trainer.images < settings.images and stop.by is None:
-            before = trainer.images
-            trainer.step(*_batch(settings, data, before))
-            if _passed(READ_EVERY_IMAGES, before, trainer.images):
-                display.read(trainer.images, _finite_losses(trainer, directory))
-            if _passed(save_every, before, trainer.images):
-                _save(trainer, directory, display)
-                saved = trainer.images
-        if saved != trainer.images:
-            _save(trainer, directory, display)
-    return Outcome(trainer.images, stop.by if trainer.images < settings.images else None)
+class _Run:
+    """The loop and what it has at hand."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        machine: Machine,
+        world: World,
+        material: Material,
+        start: Initial | None,
+        directory: Path,
+        plan: Plan,
+        stop: "_Stop",
+    ) -> None:
+        self.settings, self.world, self.material, self.start = settings, world, material, start
+        self.directory, self.plan, self.stop = directory, plan, stop
+        self.trainer = Trainer(settings, machine, world)
+        self.alarm: Alarm | None = None
+        self.seconds = 0.0  # of training before this call
+        self.notes = self._resume()
+        self.began = time.monotonic()
+        self.saved = self.trainer.images
+
+    def loop(self) -> Outcome:
+        trainer, total = self.trainer, self.settings.images
+        with self._observer() as observer:
+            while trainer.images < total and not self.world.any(self._must_stop()):
+                before = trainer.images
+                trainer.step(*self._batch(before))
+                if _passed(READ_EVERY_IMAGES, before, trainer.images):
+                    observer.read(trainer.images, self._finite_losses())
+                observer.check(before, trainer)
+                if _passed(self.plan.save_every, before, trainer.images):
+                    self._save(observer)
+            if self.saved != trainer.images:
+                self._save(observer)
+        complete = trainer.images >= total or self._time_is_up()
+        return Outcome(trainer.images, None if complete else self.stop.by or self.alarm)
+
+    def _resume(self) -> list[str]:
+        """Takes up the newest checkpoint, or the weights to begin with; gives what its reader should know."""
+        machine = self.trainer.machine
+        state, notes = checkpoint.load_newest(self.directory / run_directory.CHECKPOINTS, machine.device)
+        if state is None:
+            if self.start is not None:
+                notes += self.start.give(self.trainer, self.material.held_out)
+            return notes
+        self.trainer.load(state)
+        self.seconds = state.get("seconds", 0.0)
+        differences = machine.differences(Machine(**state["machine"]))
+        if differences:
+            notes.append(f"warning: not the same machine, so not bit for bit the same run: {'; '.join(differences)}")
+        return [*notes, f"continuing after {self.trainer.images:,} images"]
+
+    def _batch(self, first: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gives real images, uint8 (n, h, w, c), and latents, float32 (n, dim), for images `first` and on of a step."""
+        settings, material, count = self.settings, self.material, self.trainer.images_per_step
+        rows = material.rows[positions(settings.seed, first, count, len(material.rows))]
+        names = np.arange(first, first + count, dtype=np.uint64)
+        values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior, stream=latents.TRAINING_STREAM)
+        return torch.from_numpy(material.images[rows]), torch.from_numpy(values)
+
+    def _must_stop(self) -> bool:
+        stopped_by_alarm = self.alarm is not None and self.plan.on_alarm == "stop"
+        return self.stop.by is not None or stopped_by_alarm or self._time_is_up()
+
+    def _time_is_up(self) -> bool:
+        return self.plan.hours is not None and self._spent_s() >= self.plan.hours * 3600.0
+
+    def _spent_s(self) -> float:
+        return self.seconds + time.monotonic() - self.began
+
+    def _finite_losses(self) -> Losses:
+        losses = self.trainer.read_losses()
+        if not (math.isfinite(losses.discriminator) and math.isfinite(losses.generator)):
+            raise DivergedError(
+                f"the losses are no longer finite after {self.trainer.images} images "
+                f"(discriminator {losses.discriminator}, generator {losses.generator}); "
+                f"{checkpoint.last_good(self.directory / run_directory.CHECKPOINTS)}"
+            )
+        return losses
+
+    def _save(self, observer: "_Observer") -> None:
+        """Writes a checkpoint, then a grid of what the average draws from seed 0 now."""
+        self._finite_losses()
+        observer.save(self.trainer, self._spent_s())
+        self.saved = self.trainer.images
+
+    @contextmanager
+    def _observer(self) -> Iterator["_Observer"]:
+        if self.world.rank > 0:
+            yield _Observer()
+            return
+        images, plan = self.trainer.images, self.plan
+        hours = None if plan.hours is None else plan.hours - self.seconds / 3600.0
+        with displaying(self.directory, images, self.settings.images, hours, self.settings.objective) as display:
+            for line in [_describe(self.settings, self.trainer.machine, self.world), *self.notes]:
+                display.say(line)
+            watch = Watch(self.settings, self.material.held_out, History.open(self.directory, images))
+            yield _First(self, display, watch)
 
 
-def _resume(trainer: Trainer, checkpoints: Path) -> list[str]:
-    """Takes up the newest checkpoint, if there is one; gives what its reader should know."""
-    state, notes = checkpoint.load_newest(checkpoints, trainer.machine.device)
-    if state is None:
-        return notes
-    trainer.load(state)
-    differences = trainer.machine.differences(Machine(**state["machine"]))
-    if differences:
-        notes.append(f"warning: not the same machine, so not bit for bit the same run: {'; '.join(differences)}")
-    return [*notes, f"continuing after {trainer.images:,} images"]
+class _Observer:
+    """What a process does beside training: nothing, but for the first one."""
+
+    def read(self, images: int, losses: Losses) -> None:
+        """Takes the mean losses since the last reading."""
+
+    def check(self, before: int, trainer: Trainer) -> None:
+        """Measures samples where that is due after the step that began at `before` images."""
+
+    def save(self, trainer: Trainer, seconds: float) -> None:
+        """Writes the state; `seconds` of training led to it."""
 
 
-def _batch(settings: Settings, data: Dataset, first: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gives real images, uint8 (batch, h, w, c), and latents, float32 (batch, dim), for images `first` and on."""
-    rows = data.images[positions(settings.seed, first, settings.batch_size, len(data))]
-    names = np.arange(first, first + settings.batch_size, dtype=np.uint64)
-    values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior, stream=latents.TRAINING_STREAM)
-    return torch.from_numpy(rows), torch.from_numpy(values)
+class _First(_Observer):
+    """The first process: displays, watches and writes."""
+
+    def __init__(self, run: _Run, display: Display, watch: Watch) -> None:
+        self._run, self._display, self._watch = run, display, watch
+
+    def read(self, images: int, losses: Losses) -> None:
+        self._tell(images, self._watch.read(images, losses, self._display.read(images, losses)))
+
+    def check(self, before: int, trainer: Trainer) -> None:
+        if not self._watch.due(before, trainer.images):
+            return
+        shown = average.calibrated(trainer.average, trainer.settings)
+        check, alarms = self._watch.check(trainer.images, lambda values: average.draw(shown, values))
+        self._display.checked(trainer.images, check, self._watch.best)
+        if self._watch.best == trainer.images:
+            checkpoint.save(self._run.directory / run_directory.BEST, trainer.images, trainer.state(), keep=1)
+        self._tell(trainer.images, alarms)
+
+    def save(self, trainer: Trainer, seconds: float) -> None:
+        directory, settings = self._run.directory, trainer.settings
+        state = {**trainer.state(), "seconds": seconds}
+        checkpoint.save(directory / run_directory.CHECKPOINTS, trainer.images, state)
+        names = np.arange(_GRID_COLUMNS**2, dtype=np.uint64)
+        values = latents.draw(0, names, settings.latent_dim, settings.prior)
+        grid = images.grid(average.draw(average.calibrated(trainer.average, settings), values), _GRID_COLUMNS)
+        samples = directory / run_directory.SAMPLES
+        samples.mkdir(exist_ok=True)
+        write_atomically(samples / f"{trainer.images:012d}.png", images.encode(grid, "png"))
+        self._display.sampled(trainer.images, grid)
+        report.write(directory)
+
+    def _tell(self, images: int, alarms: list[Alarm]) -> None:
+        for alarm in alarms:
+            self._display.alarmed(images, alarm)
+            self._run.alarm = alarm
 
 
-def _describe(settings: Settings, machine: Machine) -> str:
+def _describe(settings: Settings, machine: Machine, world: World) -> str:
+    processes = f", {world.size} processes" if world.size > 1 else ""
     return (
         f"training {settings.recipe} on {settings.data_count:,} images of "
-        f"{settings.size}x{settings.size}x{settings.channels}, width {settings.width}, {machine.device} "
-        f"{machine.precision}, {machine.threads} thread{'s' if machine.threads > 1 else ''}"
+        f"{settings.size}x{settings.size}x{settings.channels}, {settings.held_out_count:,} held out, "
+        f"width {settings.width}, {machine.device} {machine.precision}, "
+        f"{machine.threads} thread{'s' if machine.threads > 1 else ''}{processes}"
     )
 
 
 def _passed(every: int, before: int, now: int) -> bool:
     """Says whether a multiple of `every` lies in (before, now]."""
     return now // every > before // every
-
-
-def _finite_losses(trainer: Trainer, directory: Path) -> Losses:
-    losses = trainer.read_losses()
-    if not (math.isfinite(losses.discriminator) and math.isfinite(losses.generator)):
-        raise DivergedError(
-            f"the losses are no longer finite after {trainer.images} images "
-            f"(discriminator {losses.discriminator}, generator {losses.generator}); "
-            f"{checkpoint.last_good(directory / 'checkpoints')}"
-        )
-    return losses
-
-
-def _save(trainer: Trainer, directory: Path, display: Display) -> None:
-    """Writes a checkpoint, then a grid of what the average draws from seed 0 now."""
-    _finite_losses(trainer, directory)
-    checkpoint.save(directory / "checkpoints", trainer.images, trainer.state())
-    settings = trainer.settings
-    names = np.arange(_GRID_COLUMNS**2, dtype=np.uint64)
-    values = latents.draw(0, names, settings.latent_dim, settings.prior)
-    drawn = average.draw(average.calibrated(trainer.average, settings), values)
-    grid = images.grid(drawn, _GRID_COLUMNS)
-    (directory / "samples").mkdir(exist_ok=True)
-    write_atomically(directory / "samples" / f"{trainer.images:012d}.png", images.encode(grid, "png"))
-    display.sampled(trainer.images, grid)
-
-
-@contextmanager
-def _claimed(directory: Path, settings: Settings) -> Iterator[None]:
-    """Makes the run directory, or checks that it holds this run; no second process gets in meanwhile."""
-    directory.mkdir(parents=True, exist_ok=True)
-    file = directory / "config.json"
-    if file.exists():
-        settings.check_continues(Settings.load(file), directory)
-    elif any(path.suffix != ".partial" for path in directory.iterdir()):  # one may be left of a start that was killed
-        raise RunError(f"{directory} holds other files; choose an empty or a new directory for --output")
-    lock = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RunError(f"{directory}: another process trains there") from None
-    else:
-        settings.save(file)
-        yield
-    finally:
-        os.close(lock)
 
 
 class _Stop:

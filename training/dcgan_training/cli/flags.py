@@ -4,11 +4,12 @@ Nothing here imports torch, so that help and mistakes cost no seconds.
 """
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from dcgan_training import known, recipes
+from dcgan_training import recipes
 from dcgan_training.config import SIZES
 
 _MAX_SEED: Final = (1 << 64) - 1
@@ -17,24 +18,79 @@ _ENCODER_IMAGES: Final = 1_000_000
 _DIRECTIONS_SAMPLES: Final = 100_000
 
 
+def add(
+    commands: Any,
+    name: str,
+    purpose: str,
+    flags: Callable[[argparse.ArgumentParser], None],
+    command: Callable[[argparse.Namespace], int],
+) -> None:
+    """Adds a command with its flags to `commands`, the parser's subparsers."""
+    parser = commands.add_parser(name, help=purpose)
+    flags(parser)
+    parser.set_defaults(command=command)
+
+
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `train`."""
-    default = recipes.DEFAULT
     parser.description = "Trains a GAN. The same command again continues a run that was stopped or killed."
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="PATH", help="idx file or its folder, folder or zip of images")
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="idx, .npy, folder or zip of images",
+    )
     add("--output", type=Path, required=True, metavar="DIR", help="directory of the run, for example runs/fashion")
+    add_training(parser)
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Adds what decides how a run goes, for every command that trains one."""
+    default = recipes.DEFAULT
+    add = parser.add_argument_group("training").add_argument
     add("--recipe", default=default.name, metavar="NAME", help=f"one of {_names()} (default: {default.name})")
-    add("--images", type=_whole(1), metavar="N", help="real images to show; 1 or more (default: the recipe's)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the recipe; may be given again; `dcgan-train recipes NAME` lists them (default: as it is)",
+    )
     add(
         "--width",
-        type=_whole(1, 256),
+        type=whole(1, 1024),
         metavar="N",
-        help="channels of the largest hidden map; 1 to 256 (default: the recipe's)",
+        help="channels of the largest hidden map; 1 to 1024 (default: the recipe's)",
     )
     add("--size", type=int, choices=SIZES, metavar="PX", help=f"crop and resize to {_sizes()} px (default: as it is)")
-    add("--seed", type=_whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
-    add("--threads", type=_whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
+    add("--flip", action="store_true", help="mirror every second image, for data without left and right (default: no)")
+    add("--held-out", type=Path, metavar="PATH", help="a test set to hold out (default: a tenth of the data by hash)")
+    add(
+        "--broken",
+        choices=("refuse", "skip"),
+        default="refuse",
+        help="unreadable image files (default: refuse)",
+    )
+    add("--init-from", type=Path, metavar="BUNDLE", help="a bundle whose weights to begin with (default: drawn ones)")
+    add("--seed", type=whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
+    add("--images", type=whole(1), metavar="N", help="real images to show; 1 or more (default: the recipe's)")
+    add("--hours", type=_hours, metavar="H", help="of training after which it is complete too (default: no limit)")
+    add(
+        "--on-alarm",
+        choices=("warn", "stop"),
+        default="warn",
+        help="what an alarm of the watch does: stop ends with exit code 3 (default: warn)",
+    )
+    add(
+        "--save-every",
+        type=whole(1),
+        default=_DEFAULT_SAVE_EVERY,
+        metavar="N",
+        help=f"images between checkpoints; 1 or more (default: {_DEFAULT_SAVE_EVERY})",
+    )
+    add("--threads", type=whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto, a GPU where there is one)")
     add(
         "--precision",
@@ -42,22 +98,30 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="(default: auto, bfloat16 where the device has instructions for it)",
     )
-    add(
-        "--save-every",
-        type=_whole(1),
-        default=_DEFAULT_SAVE_EVERY,
-        metavar="N",
-        help=f"images between checkpoints; 1 or more (default: {_DEFAULT_SAVE_EVERY})",
-    )
+
+
+def add_recipes(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of `recipes`."""
+    parser.description = "Lists the recipes, or prints all settings and layers of one."
+    add = parser.add_argument
+    add("name", nargs="?", metavar="NAME", help="of a recipe (default: all are listed)")
+    add("--size", type=int, choices=SIZES, default=64, metavar="PX", help=f"{_sizes()} (default: 64)")
+    add("--channels", type=int, choices=(1, 3), default=3, help="1 grey, 3 colour (default: 3)")
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `export`; its parser's `error` becomes `usage_error`."""
-    parser.description = "Writes the newest checkpoint of a run as a model bundle, checked by the code that serves it."
+    parser.description = "Writes a run as a model bundle, checked by the code that serves it."
     add = parser.add_argument
     add("run", type=Path, nargs="?", metavar="RUN", help="directory of the run")
     add("--output", type=Path, required=True, metavar="DIR", help="directory of the bundle; must not exist")
-    add("--held-out", type=Path, metavar="PATH", help="images it never saw, to score by (default: it scores none)")
+    add(
+        "--checkpoint",
+        choices=("best", "newest"),
+        default="best",
+        help="which one (default: best by the run's own figure; where it has none, the newest)",
+    )
+    add("--held-out", type=Path, metavar="PATH", help="images it never saw, to score by (default: those it held out)")
     add("--name", metavar="TEXT", help="name of the model; letters, digits, . _ - (default: the output directory's)")
     add("--version", metavar="TEXT", help="version of the model; likewise (default: from the hash of the generator)")
     add("--licence", metavar="TEXT", help="licence of the weights (default: that of a known data set, or not stated)")
@@ -72,10 +136,10 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"one of {_names()} (default: {recipes.DEFAULT.name})",
     )
-    add("--size", type=int, choices=SIZES, default=64, metavar="PX", help=f"{_sizes()} (default: 64)")
-    add("--channels", type=int, choices=(1, 3), default=3, help="1 grey, 3 colour (default: 3)")
-    add("--width", type=_whole(1, 256), metavar="N", help="1 to 256 (default: the recipe's)")
-    add("--seed", type=_whole(0, _MAX_SEED), default=0, metavar="N", help="of the weights (default: 0)")
+    add("--size", type=int, choices=SIZES, metavar="PX", help=f"{_sizes()} (default: the recipe's, or 64)")
+    add("--channels", type=int, choices=(1, 3), help="1 grey, 3 colour (default: the recipe's, or 3)")
+    add("--width", type=whole(1, 256), metavar="N", help="1 to 256 (default: the recipe's)")
+    add("--seed", type=whole(0, _MAX_SEED), default=0, metavar="N", help="of the weights (default: 0)")
 
 
 def add_encoder(parser: argparse.ArgumentParser) -> None:
@@ -88,14 +152,14 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, metavar="DIR", help="directory of the new bundle (default: BUNDLE, which is replaced)")
     add(
         "--images",
-        type=_whole(1),
+        type=whole(1),
         default=_ENCODER_IMAGES,
         metavar="N",
         help=f"to show, half of them generated; 1 or more (default: {_ENCODER_IMAGES})",
     )
-    add("--width", type=_whole(1, 256), default=32, metavar="N", help="channels of its first map (default: 32)")
-    add("--seed", type=_whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
-    add("--threads", type=_whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
+    add("--width", type=whole(1, 256), default=32, metavar="N", help="channels of its first map (default: 32)")
+    add("--seed", type=whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
+    add("--threads", type=whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
 
 
 def add_directions(parser: argparse.ArgumentParser) -> None:
@@ -123,25 +187,16 @@ def add_directions(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--samples",
-        type=_whole(1000, 10_000_000),
+        type=whole(1000, 10_000_000),
         default=_DIRECTIONS_SAMPLES,
         metavar="N",
         help=f"to label; 1000 to 10000000, fewer for a slow model (default: {_DIRECTIONS_SAMPLES})",
     )
-    add("--seed", type=_whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
-    add("--threads", type=_whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
+    add("--seed", type=whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
+    add("--threads", type=whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
 
 
-def add_fetch(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of `fetch`."""
-    parser.description = "Downloads a data set; what is there already is checked and kept."
-    add = parser.add_argument
-    add("dataset", choices=sorted(known.DATASETS), help="which one")
-    add("--output", type=Path, metavar="DIR", help="where to (default: data/ and the data set's name)")
-    add("--base-url", metavar="URL", help="a mirror's folder (default: the data set's own host)")
-
-
-def _whole(low: int, high: int | None = None) -> Callable[[str], int]:
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
     """Makes a type for argparse: a whole number from `low` to `high`."""
     allowed = f"{low} or more" if high is None else f"{low} to {high}"
 
@@ -155,6 +210,16 @@ def _whole(low: int, high: int | None = None) -> Callable[[str], int]:
         return number
 
     return whole
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not 0 < hours < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours; allowed: above 0")
+    return hours
 
 
 def _names() -> str:

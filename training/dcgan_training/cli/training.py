@@ -1,0 +1,126 @@
+"""The commands `train` and `recipes`."""
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dcgan_training import choices, recipes
+from dcgan_training.cli import flags
+from dcgan_training.cli.output import say
+from dcgan_training.config import Recipe, Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dcgan_training.train import Outcome
+
+STOPPED_BY_WATCH = 3  # the exit code
+
+
+def add_commands(commands: Any) -> None:
+    """Adds the commands to the parser's."""
+    flags.add(commands, "train", "train, or continue a run that was stopped", flags.add_train, train_command)
+    flags.add(commands, "recipes", "list the recipes, or show one whole", flags.add_recipes, recipes_command)
+
+
+def train_command(options: argparse.Namespace) -> int:
+    """Trains and says how it ended."""
+    outcome = train(options)
+    code = exit_code(outcome)
+    if code == 0:
+        say(f"complete after {outcome.images:,} images; next: dcgan-train export {options.output} --output DIR")
+    return code
+
+
+def exit_code(outcome: "Outcome") -> int:
+    """Gives 0 for a complete run; else says how it was stopped and gives the code for that."""
+    if outcome.stopped_by is None:
+        return 0
+    from dcgan_training.history import Alarm
+
+    if isinstance(outcome.stopped_by, Alarm):
+        say(f"stopped by the watch after {outcome.images:,} images: {outcome.stopped_by.kind}")
+        return STOPPED_BY_WATCH
+    say(f"stopped after {outcome.images:,} images; the same command continues from there")
+    return 128 + outcome.stopped_by
+
+
+def train(options: argparse.Namespace) -> "Outcome":
+    """Trains as the flags of `flags.add_train` say; the run's directory is `options.output`."""
+    recipe = choices.chosen(recipes.named(options.recipe), options.set, width=options.width, images=options.images)
+    from dcgan_training import initial, run_directory
+    from dcgan_training.distributed import joined
+    from dcgan_training.machine import Machine
+    from dcgan_training.material import Source, gather
+    from dcgan_training.train import Plan
+    from dcgan_training.train import train as run
+
+    machine = Machine.choose(options.device, options.precision, options.threads)
+    plan = Plan(save_every=options.save_every, hours=options.hours, on_alarm=options.on_alarm)
+    source = Source(data=options.data, size=options.size, broken=options.broken, test_set=options.held_out)
+    with joined(machine.device) as world, run_directory.claimed(options.output, world.rank):
+        material = gather(source, options.output, world)
+        choices.check_shape(recipe, material.facts["size"], material.facts["channels"])
+        start = None if options.init_from is None else initial.read(options.init_from)
+        settings = Settings.of(
+            recipe,
+            **material.facts,
+            seed=options.seed,
+            flip=options.flip,
+            initial="" if start is None else start.digest,
+        )
+        if start is not None:
+            start.check(settings)
+        if world.rank == 0:
+            for name in material.skipped:
+                say(f"warning: {name} can't be read and was passed over")
+            run_directory.settle(options.output, settings)
+        world.wait()
+        return run(settings, machine, world, material, start, options.output, plan)
+
+
+def recipes_command(options: argparse.Namespace) -> int:
+    """Lists the recipes, or shows all of one."""
+    console = Console()
+    if options.name is None:
+        table = Table("recipe", "what it reproduces", box=None)
+        for recipe in recipes.RECIPES.values():
+            table.add_row(recipe.name, recipe.summary)
+        console.print(table)
+        console.print("\ndcgan-train recipes NAME shows one whole", highlight=False)
+        return 0
+    recipe = recipes.named(options.name)
+    _show(console, recipe, recipe.size or options.size, recipe.channels or options.channels)
+    return 0
+
+
+def _show(console: Console, recipe: Recipe, size: int, channels: int) -> None:
+    """Prints every setting with what is allowed, then both networks layer by layer."""
+    from dcgan_training.networks import build_discriminator, build_generator
+
+    console.print(f"[bold]{recipe.name}[/bold]: {recipe.summary}\n", highlight=False)
+    table = Table("setting", "value", "allowed", box=None)
+    for name, allowed in choices.ALLOWED.items():
+        table.add_row(name, str(getattr(recipe.method, name)), allowed)
+    console.print(table)
+    facts = {"data": "", "data_count": 0, "data_digest": "", "seed": 0, "size": size, "channels": channels}
+    settings = Settings.of(recipe, **facts)
+    for title, network in (
+        ("generator", build_generator(settings)),
+        ("discriminator", build_discriminator(settings)),
+    ):
+        total = sum(value.numel() for value in network.parameters())
+        layers = Table(f"{title}, {size}x{size}x{channels}", "weights", "parameters", box=None)
+        for row in _layers(network):
+            layers.add_row(*row)
+        layers.add_row("total", "", f"{total:,}", style="bold")
+        console.print()
+        console.print(layers)
+
+
+def _layers(network: "nn.Module") -> Iterator[tuple[str, str, str]]:
+    for name, value in network.named_parameters():
+        yield name, "x".join(map(str, value.shape)), f"{value.numel():,}"

@@ -1,0 +1,97 @@
+"""What a run is made of: the images it trains on and those it never sees, brought together in its directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcgan_training import run_directory
+from dcgan_training.data import Dataset, load
+from dcgan_training.data.held_out import check_test_set, digest_of, split
+from dcgan_training.distributed import World
+from dcgan_training.files import output_error, write_array
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The images of a run.
+
+    Attributes:
+        images: of the whole data set, uint8 (n, size, size, channels); maybe a read-only map of a file.
+        rows: places of those that are trained on, int64, ascending.
+        held_out: images that are not, uint8 (m, size, size, channels).
+        facts: what `Settings` says of them.
+        skipped: names of broken files that were passed over.
+    """
+
+    images: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+    held_out: NDArray[np.uint8]
+    facts: dict[str, Any]
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the images of a run are from.
+
+    Attributes:
+        data: as `data.load` reads it.
+        size: to crop and resize to, px; None takes the images as they are.
+        broken: what to do about image files that can't be read.
+        test_set: images to hold out instead of a part of the data.
+    """
+
+    data: Path
+    size: int | None
+    broken: Literal["refuse", "skip"]
+    test_set: Path | None
+
+
+def gather(source: Source, directory: Path, world: World) -> Material:
+    """Reads the images of a run and splits them; in its directory lies then what was held out.
+
+    The first process decodes; the others take what it stored.
+
+    Raises:
+        DataError: the images can't be read or trained on, or the test set says nothing of them.
+        OutputError: the directory can't be written.
+    """
+    if world.rank > 0:
+        world.wait()
+    try:
+        material = _gathered(source, directory)
+        if world.rank == 0:
+            write_array(directory / run_directory.HELD_OUT, material.held_out)
+    except OSError as error:
+        raise output_error(error, directory) from error
+    if world.rank == 0:
+        world.wait()
+    return material
+
+
+def _gathered(source: Source, directory: Path) -> Material:
+    data = load(source.data, source.size, broken=source.broken, store=directory / run_directory.DATA)
+    if source.test_set is None:
+        parts = split(data.images)
+        rows, held_out = parts.train, np.ascontiguousarray(data.images[parts.held_out])
+    else:
+        test = load(source.test_set, source.size)
+        check_test_set(test, data)
+        rows, held_out = np.arange(len(data)), np.ascontiguousarray(test.images)
+    return Material(data.images, rows, held_out, _facts(source, data, rows, held_out), data.skipped)
+
+
+def _facts(source: Source, data: Dataset, rows: NDArray[np.int64], held_out: NDArray[np.uint8]) -> dict[str, Any]:
+    return {
+        "data": str(source.data),
+        "data_digest": data.digest,
+        "data_count": len(rows),
+        "size": data.size,
+        "channels": data.channels,
+        "held_out": "" if source.test_set is None else str(source.test_set),
+        "held_out_count": len(held_out),
+        "held_out_digest": digest_of(held_out),
+    }

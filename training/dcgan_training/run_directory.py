@@ -1,0 +1,87 @@
+"""The directory of a run: what lies in it, and that only one process at a time trains there.
+
+config.json      settings (`config.Settings`)
+checkpoints/     the newest states, `best/` the best by figure (`checkpoint`)
+history.jsonl    readings, checks and alarms (`history`); events/ the same for TensorBoard
+samples/         grids from latents that never change
+held_out.npy     images that the run never trains on, uint8 (n, height, width, channels)
+data.npy         images that were decoded from a folder or a zip (`data.load`)
+report.html      what a person looks at (`report`)
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from dcgan_training.config import Settings
+from dcgan_training.errors import RunError
+from dcgan_training.files import output_error
+
+CONFIG: Final = "config.json"
+CHECKPOINTS: Final = "checkpoints"
+BEST: Final = "best"
+SAMPLES: Final = "samples"
+HELD_OUT: Final = "held_out.npy"
+DATA: Final = "data.npy"
+
+_LEFT_BY_A_KILL: Final = ("data", "held_out")  # beginnings of names that may stand here before there is a config
+
+
+@contextmanager
+def claimed(directory: Path, rank: int = 0) -> Iterator[None]:
+    """Makes a run directory, or takes one that holds a run; no second process gets in meanwhile.
+
+    A directory that is still empty when something is refused is removed again. Of several processes of one run only
+    the first one, of rank 0, claims it.
+
+    Raises:
+        RunError: it holds other files, or another process trains there.
+        OutputError: it can't be made.
+    """
+    if rank > 0:
+        yield
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(error, directory) from error
+    _refuse_foreign(directory)
+    lock = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise RunError(f"{directory}: another process trains there") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it isn't empty: a run has begun
+            directory.rmdir()
+        os.close(lock)
+
+
+def settle(directory: Path, settings: Settings) -> None:
+    """Writes the settings of a run, or of one that goes on for longer.
+
+    Raises:
+        RunError: there is a run with others.
+        OutputError: they can't be written.
+    """
+    file = directory / CONFIG
+    if file.exists():
+        settings.check_continues(Settings.load(file), directory)
+    try:
+        settings.save(file)
+    except OSError as error:
+        raise output_error(error, directory) from error
+
+
+def _refuse_foreign(directory: Path) -> None:
+    if (directory / CONFIG).exists():
+        return
+    foreign = [path for path in directory.iterdir() if not path.name.lstrip(".").startswith(_LEFT_BY_A_KILL)]
+    if any(path.suffix != ".partial" for path in foreign):
+        raise RunError(f"{directory} holds other files; choose an empty or a new directory for --output")
