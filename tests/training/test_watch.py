@@ -123,9 +123,21 @@ def test_no_gradient_is_a_run_that_never_moved() -> None:
 
 
 def test_samples_that_get_no_nearer_are_a_run_that_never_moved() -> None:
-    """Farther than one mean image, in every check of the first tenth; one that only starts slowly is fine."""
-    assert kinds(checks(frechet_distance=[1500.0, 1490, 1480])) == ["never-moved"]
+    """Farther than one mean image in every check, three of them after the first tenth; a slow start is fine."""
+    assert kinds(checks(frechet_distance=[1500.0, 1490, 1480, 1500])) == ["never-moved"]
     assert kinds(checks(frechet_distance=[3000.0, 2000, 1400, 900])) == []
+
+
+def test_one_trouble_has_one_name() -> None:
+    """All alike and far away is a collapse, but where nothing was ever learned it is a run that never moved."""
+    lost = checks(diversity=[0.1] * 4, frechet_distance=[1500.0, 1490, 1480, 1490])
+    assert kinds(lost) == ["collapse"]
+    rules, raised = Rules(METHOD), list[Alarm]()
+    for number, check in enumerate(lost, start=1):
+        for images in range(50_000 * (number - 1), 50_000 * number, 10_000):
+            raised += rules.add(images + 10_000, HEALTHY)
+        raised += rules.add(50_000 * number, check)
+    assert [alarm.kind for alarm in raised] == ["never-moved"]
 
 
 def test_a_distance_that_rose_for_long_is_over_training() -> None:

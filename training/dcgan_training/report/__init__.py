@@ -79,7 +79,7 @@ def _figures(rules: Rules) -> str:
     best = next((check for images, check in checks if images == rules.seen.best), last)
     tiles = [
         ("Fréchet distance", f"{last.frechet_distance:.3g}", f"best {best.frechet_distance:.3g}"),
-        ("of real images' variance", f"{_share(last):.1%}", f"other real images {_real_share(last):.1%}"),
+        ("share of real variance", f"{_share(last):.1%}", f"real images: {_real_share(last):.1%}"),
         ("coverage", f"{last.coverage:.2f}", f"best check {best.coverage:.2f}"),
         ("precision", f"{last.precision:.2f}", f"best check {best.precision:.2f}"),
         ("diversity", f"{last.diversity:.2f}", "of real images'"),
@@ -148,7 +148,7 @@ def _of_checks(checks: list[tuple[int, Check]]) -> list[Chart]:
         ),
         Chart(
             "Diversity and duplicates",
-            "dashed: real images' diversity",
+            "dashed: diversity of real images",
             [line("diversity", "diversity"), line("duplicates", "duplicates")],
             ceiling=1.0,
             level=1.0,

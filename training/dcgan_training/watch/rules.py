@@ -101,7 +101,7 @@ def collapse(seen: Seen) -> str | None:
             poor.append((images, f"{LEAST_DIVERSITY:.0%} is the least by now"))
         else:
             poor.clear()
-    if len(poor) < RUNNING or "never-moved" in seen.active:
+    if len(poor) < RUNNING or _stillness(seen) is not None:
         return None
     _, check = seen.checks[-1]
     return (
@@ -134,19 +134,17 @@ def discriminator_won(seen: Seen) -> str | None:
 
 
 def never_moved(seen: Seen) -> str | None:
-    """Nothing has happened since the start: constant losses, no gradient, or samples that are no nearer to real ones.
+    """Nothing has happened since the start: constant losses, no gradient, or samples that get no nearer to real ones.
 
     The first two as in StudioGAN's issue 112. The distance of one mean image drawn again and again is the yardstick.
     """
-    losses = [losses for _, losses in seen.readings]
-    if len(losses) >= STILL_READINGS:
-        if _is_constant([each.generator for each in losses]) and _is_constant([each.discriminator for each in losses]):
-            return _unmoved(f"the losses are constant, {losses[-1].discriminator:.4g} and {losses[-1].generator:.4g}")
-        if all(each.norm_generator < STILL_NORM < each.norm_discriminator for each in losses):
-            return _unmoved("the generator gets no gradient")
-    checks = [check for _, check in seen.checks]
-    if len(checks) < RUNNING or seen.is_early(seen.checks[-1][0]):
+    still = _stillness(seen)
+    if still is not None:
+        return _unmoved(still)
+    late = [images for images, _ in seen.checks if not seen.is_early(images)]
+    if len(late) < RUNNING or "collapse" in seen.active:
         return None
+    checks = [check for _, check in seen.checks]
     least = min(check.frechet_distance / max(check.real_variance, 1e-12) for check in checks)
     if least > 1.0 and checks[-1].frechet_distance > 0.9 * checks[0].frechet_distance:
         return _unmoved(f"the samples have been farther from real images than {_yardstick(checks[-1])} in every check")
@@ -188,10 +186,8 @@ def diverged(seen: Seen) -> str | None:
 
 
 RULES: Final[dict[Kind, Callable[[Seen], str | None]]] = {
-    # One that explains others goes before them: a network that never moved draws one picture for all latents, and a
-    # collapse makes the distance rise.
+    "collapse": collapse,  # first: it makes the distance rise, and keeps it from falling, and is the better name
     "never-moved": never_moved,
-    "collapse": collapse,
     "diverged": diverged,
     "discriminator-won": discriminator_won,
     "over-training": over_training,
@@ -221,6 +217,18 @@ def _still_learns(checks: Sequence[Check]) -> bool:
         return True
     best_before = min(check.frechet_distance for check in before)
     return min(check.frechet_distance for check in last) < WON_STALL * best_before
+
+
+def _stillness(seen: Seen) -> str | None:
+    """Says what in the readings shows that nothing has ever moved; None where something has."""
+    losses = [losses for _, losses in seen.readings]
+    if len(losses) < STILL_READINGS:
+        return None
+    if _is_constant([each.generator for each in losses]) and _is_constant([each.discriminator for each in losses]):
+        return f"the losses are constant, {losses[-1].discriminator:.4g} and {losses[-1].generator:.4g}"
+    if all(each.norm_generator < STILL_NORM < each.norm_discriminator for each in losses):
+        return "the generator gets no gradient"
+    return None
 
 
 def _is_constant(values: Sequence[float]) -> bool:
