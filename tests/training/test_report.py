@@ -1,0 +1,120 @@
+import re
+from base64 import b64decode
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dcgan import images
+from dcgan_training import report
+from dcgan_training.errors import RunError
+from dcgan_training.history import Alarm, Check, History, Reading
+from dcgan_training.report.charts import Chart, Line, drawn, short
+from dcgan_training.trainer import Losses
+from runs import settings
+
+LOSSES = Losses(0.8, 2.0, 0.8, 0.2, 3.0, 0.5, 0.5)
+CHECK = Check(0.9, 0.0, 0.5, 0.7, 0.6, 0.1, 3.5)
+
+
+def run(directory: Path, count: int = 20, **changes: object) -> Path:
+    """Makes the directory of a run of `count` readings, checks and grids."""
+    chosen = settings(images=1_000_000, **changes)
+    chosen.save(directory / "config.json")
+    history = History.open(directory, 0)
+    (directory / "samples").mkdir()
+    cells = np.random.default_rng(0).integers(0, 256, (100, 28, 28, 1), dtype=np.uint8)
+    for number in range(1, count + 1):
+        history.add(50_000 * number, Reading(replace(LOSSES, generator=2.0 + number), 4800.0))
+        history.add(50_000 * number, replace(CHECK, frechet_distance=3.0 / number))
+        png = images.encode(images.grid(cells, 10), "png")
+        (directory / "samples" / f"{50_000 * number:012d}.png").write_bytes(png)
+    return directory
+
+
+def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
+    """No script, no address, no file beside it: it can be mailed."""
+    page = report.write(run(tmp_path)).read_text()
+    assert "<script" not in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert "http" not in page
+    assert "$" not in page
+
+
+def test_it_shows_curves_grids_settings_and_a_verdict(tmp_path: Path) -> None:
+    """Six charts; the corners of eight grids and the last one whole."""
+    page = report.write(run(tmp_path)).read_text()
+    assert page.count("<svg") == 6
+    assert page.count("<img") == 9
+    assert "Complete, and no alarm is on: the samples are 90% as diverse as real images" in page
+    assert "Its best checkpoint is that after 1,000,000 images" in page
+    for name in ("Fréchet distance", "Gradient norms", "Discriminator&#x27;s output", "learning_rate", "0.0002"):
+        assert name in page
+
+
+def test_grids_over_time_are_the_same_latents(tmp_path: Path) -> None:
+    """Four by four of the hundred, from the first to the last."""
+    page = report.write(run(tmp_path)).read_text()
+    pngs = [images.decode(b64decode(text)) for text in re.findall(r"base64,([^\"]+)", page)]
+    assert {png.shape for png in pngs[:8]} == {(122, 122, 1)}
+    assert pngs[8].shape == (302, 302, 1)
+    assert re.findall(r"<figcaption>([\d,]+) images", page)[::7] == ["50,000", "1,000,000"]
+
+
+def test_an_alarm_is_told_and_marked(tmp_path: Path) -> None:
+    """In the verdict while it is on, with its message, as a line in each chart; and nothing in it is taken for HTML."""
+    history = History.open(run(tmp_path, 8), 400_000)
+    for number in range(9, 12):
+        history.add(50_000 * number, replace(CHECK, diversity=0.1))
+    history.add(550_000, Alarm("collapse", "the samples <collapse>"))
+    page = report.write(tmp_path).read_text()
+    assert "The samples have collapsed. Its best checkpoint is that after 400,000 images." in page
+    assert "the samples &lt;collapse&gt;" in page
+    assert page.count('class="alarm"') == 6
+
+
+@pytest.mark.parametrize("objective", ["hinge", "relativistic"])
+def test_the_gap_is_shown_where_outputs_mean_nothing(tmp_path: Path, objective: str) -> None:
+    """A half is no equilibrium there."""
+    page = report.write(run(tmp_path, objective=objective)).read_text()
+    assert "<b>Gap</b>" in page
+    assert "0.5 on both is equilibrium" not in page
+
+
+def test_a_run_that_has_measured_nothing_has_a_page(tmp_path: Path) -> None:
+    """Saved before the first reading, or made by an older version."""
+    settings(images=1_000_000).save(tmp_path / "config.json")
+    page = report.write(tmp_path).read_text()
+    assert "nothing measured yet" in page
+    assert "no samples yet" in page
+
+
+def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
+    """As by every command that reads one."""
+    with pytest.raises(RunError, match="no run is here"):
+        report.write(tmp_path)
+
+
+@pytest.mark.parametrize("values", [[1.0], [0.0, 0.0], [1e-9, 1e9], [float("nan"), 2.0], [float("inf")], [-5.0, 5.0]])
+def test_any_values_can_be_drawn(values: list[float]) -> None:
+    """One, equal ones, many magnitudes, none that is finite: no division by zero, and no point outside the frame."""
+    line = Line("name", [(number * 1000, value) for number, value in enumerate(values)])
+    svg = drawn(Chart("Title", "note", [line]), 1000, best=500, alarms=[700])
+    assert "nan" not in svg.replace("name", "")
+    for points in re.findall(r"points=\"([^\"]+)\"", svg):
+        for x, y in (map(float, point.split(",")) for point in points.split()):
+            assert 0 <= x <= 360
+            assert 0 <= y <= 190
+
+
+def test_long_lines_are_thinned_to_means() -> None:
+    """A hundred thousand readings make no page of megabytes."""
+    line = Line("name", [(number, float(number % 2)) for number in range(100_000)])
+    svg = drawn(Chart("Title", "note", [line]), 100_000)
+    assert svg.count(",") < 400
+
+
+def test_numbers_are_short() -> None:
+    """For the axes."""
+    assert [short(value) for value in (1_500_000, 250_000, 0.05, 12, 0)] == ["1.5M", "250k", "0.05", "12", "0"]
