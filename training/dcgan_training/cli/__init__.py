@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from dcgan.errors import DcganError
 from dcgan_training import choices, recipes
-from dcgan_training.cli import data, flags, training
+from dcgan_training.cli import data, flags, quality, training
 from dcgan_training.cli.output import say
 from dcgan_training.config import Settings
 
@@ -117,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dcgan-train", description="Train a GAN and export it for `dcgan serve`.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     training.add_commands(commands)
+    quality.add_commands(commands)
     _add(commands.add_parser("export", help="make a model bundle of a run"), flags.add_export, _export)
     _add(commands.add_parser("encoder", help="let a model bundle encode images"), flags.add_encoder, _encoder)
     _add(
