@@ -15,16 +15,16 @@ from dcgan_training.config import Settings
 from dcgan_training.data import digest_of, load, split
 from dcgan_training.machine import Machine
 from dcgan_training.networks import build_discriminator, build_generator, initialize
-from dcgan_training.recipes import DEFAULT
+from dcgan_training.recipes import DEFAULT, named
 
 SUBSET = Path(__file__).parent / "data" / "fashion-mnist-subset"
 CPU = Machine(device="cpu", precision="float32", threads=1, processor="any", torch="any")
 
 
-def settings(**changes: Any) -> Settings:
-    """Gives settings of a tiny run; no data set has this digest."""
+def settings(recipe: str = DEFAULT.name, **changes: Any) -> Settings:
+    """Gives settings of a tiny run of a recipe; no data set has this digest."""
     facts = {"data": "data", "data_digest": "0" * 64, "data_count": 400, "size": 28, "channels": 1, "seed": 1}
-    return Settings.of(DEFAULT, **(facts | {"width": 2, "images": 1280} | changes))
+    return Settings.of(named(recipe), **(facts | {"width": 2, "images": 1280} | changes))
 
 
 def arguments(output: Path, *more: str, data: Path = SUBSET, images: int = 1280) -> list[str]:

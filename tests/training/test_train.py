@@ -40,7 +40,8 @@ def wait_for(process: subprocess.Popen[str], beginning: str) -> None:
 
 def test_a_run_directory_holds_config_checkpoint_samples_and_events(whole: Path) -> None:
     """What a person or a program looks for after training."""
-    assert sorted(path.name for path in whole.iterdir()) == ["checkpoints", "config.json", "events", "samples"]
+    parts = {"checkpoints", "config.json", "events", "held_out.npy", "report.html", "samples"}
+    assert {path.name for path in whole.iterdir()} == parts
     assert Settings.load(whole / "config.json").data_digest == load(SUBSET).digest
     assert newest(whole)["images"] == 1280
 

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from dcgan import latents
 from dcgan_training import average
 from dcgan_training.data import load, positions
+from dcgan_training.recipes import RECIPES
 from dcgan_training.trainer import Trainer
 from runs import CPU, SUBSET, settings
 
@@ -17,12 +18,18 @@ DATA = load(SUBSET).images
 def stepped(trainer: Trainer, steps: int = 1) -> Trainer:
     """Takes steps on the subset, from wherever the trainer is."""
     chosen = trainer.settings
+    count = trainer.images_per_step
     for _ in range(steps):
-        rows = positions(chosen.seed, trainer.images, chosen.batch_size, len(DATA))
-        names = np.arange(trainer.images, trainer.images + chosen.batch_size, dtype=np.uint64)
+        rows = positions(chosen.seed, trainer.images, count, len(DATA))
+        names = np.arange(trainer.images, trainer.images + count, dtype=np.uint64)
         values = latents.draw(1, names, chosen.latent_dim, chosen.prior, stream=latents.TRAINING_STREAM)
         trainer.step(torch.from_numpy(DATA[rows]), torch.from_numpy(values))
     return trainer
+
+
+def networks(trainer: Trainer) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Gives both networks of a trainer."""
+    return trainer.generator, trainer.discriminator
 
 
 def parameters(state: dict[str, Any], part: str) -> dict[str, torch.Tensor]:
@@ -72,10 +79,68 @@ def test_losses_are_means_since_the_last_reading() -> None:
     assert losses.belief_fake == pytest.approx(0.5, abs=0.05)
 
 
-def test_real_pixels_reach_the_network_in_minus_one_to_one() -> None:
-    """0 becomes -1 and 255 becomes 1, the range of the generator's tanh."""
+@pytest.mark.parametrize(("recipe", "low"), [("dcgan", -1.0), ("keras-digits", 0.0)])
+def test_real_pixels_reach_the_network_in_the_generators_range(recipe: str, low: float) -> None:
+    """255 becomes 1, and 0 what black is in the generator's images: -1 by a tanh, 0 by a sigmoid."""
     pixels = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 2, 1)
-    assert Trainer(settings(), CPU)._normalized(pixels).flatten().tolist() == [-1.0, 1.0]
+    assert Trainer(settings(recipe), CPU)._real(pixels, 0).flatten().tolist() == [low, 1.0]
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_every_recipe_trains_both_of_its_networks(recipe: str) -> None:
+    """Three steps move every weight; the losses, the outputs and the gradients' norms are numbers.
+
+    A relativistic discriminator's last offset drops out of its loss.
+    """
+    trainer = Trainer(settings(recipe, batch_size=8), CPU)
+    before = [[value.clone() for value in part.parameters()] for part in networks(trainer)]
+    losses = stepped(trainer, 3).read_losses()
+    unmoved = [
+        name
+        for part, old in zip(networks(trainer), before, strict=True)
+        for (name, value), was in zip(part.named_parameters(), old, strict=True)
+        if torch.equal(value, was)
+    ]
+    assert unmoved == (["judge.bias"] if trainer.settings.objective == "relativistic" else [])
+    assert np.isfinite(list(asdict(losses).values())).all()
+    assert losses.norm_discriminator > 0
+    assert losses.norm_generator > 0
+    assert trainer.images == 24 * trainer.settings.discriminator_steps
+
+
+def test_the_discriminator_takes_k_steps_for_each_of_the_generators() -> None:
+    """Each on images of its own, and the average's half-life is counted in images all the same."""
+    trainer = stepped(Trainer(settings(batch_size=8, discriminator_steps=3), CPU), 2)
+    state = trainer.state()
+    counts = [
+        {entry["step"].item() for entry in state[part]["state"].values()}
+        for part in ("discriminator_optimizer", "generator_optimizer")
+    ]
+    assert counts == [{6.0}, {2.0}]
+    assert trainer.images == 48
+    assert trainer._decay == average.decay_per_step(20_000, 24)
+
+
+def test_the_penalties_flatten_the_discriminator() -> None:
+    """A hundred times as much of them leaves smaller gradients at real images after the same steps."""
+    slopes = []
+    for penalty in (0.1, 10.0):
+        trainer = stepped(Trainer(settings("strong", batch_size=16, penalty=penalty, learning_rate=2e-3), CPU), 12)
+        images = trainer._real(torch.tensor(DATA[:64]), 0).requires_grad_()
+        (slope,) = torch.autograd.grad(trainer.discriminator(images).sum(), images)
+        slopes.append(float(slope.square().sum()))
+    assert slopes[1] < slopes[0] / 2
+
+
+def test_noise_and_mirrors_follow_the_seed_and_the_number() -> None:
+    """A run with both that was interrupted ends with the same bits."""
+    chosen = settings(batch_size=8, instance_noise=0.2, flip=True, augment=True)
+    whole = stepped(Trainer(chosen, CPU), 4)
+    half = stepped(Trainer(chosen, CPU), 2)
+    rest = Trainer(chosen, CPU)
+    rest.load(half.state())
+    for ours, theirs in zip(networks(whole), networks(stepped(rest, 2)), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
 def test_half_of_the_average_is_the_last_half_life() -> None:

@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from dcgan_training.augment import FAKE_STREAM, REAL_STREAM, augmented, flipped, noise
+
+
+def images(count: int = 64, channels: int = 3, side: int = 16) -> torch.Tensor:
+    """Gives images of one value each, between black and white."""
+    return torch.linspace(-0.9, 0.9, count)[:, None, None, None].expand(count, channels, side, side).clone()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_variation_of_an_image_follows_from_its_number(channels: int) -> None:
+    """Not from its batch: other processes, and a run that is continued, vary it alike."""
+    given = images(channels=channels)
+    whole = augmented(given, -1.0, 7, 100, REAL_STREAM)
+    part = augmented(given[32:], -1.0, 7, 132, REAL_STREAM)
+    assert torch.allclose(whole[32:], part, atol=1e-6)
+
+
+def test_real_images_and_fakes_are_varied_differently() -> None:
+    """Or the discriminator could tell pairs by their variation."""
+    given = images()
+    assert not torch.equal(augmented(given, -1.0, 7, 0, REAL_STREAM), augmented(given, -1.0, 7, 0, FAKE_STREAM))
+
+
+def test_another_seed_varies_otherwise() -> None:
+    """Whose run it is decides."""
+    given = images()
+    assert not torch.equal(augmented(given, -1.0, 7, 0, REAL_STREAM), augmented(given, -1.0, 8, 0, REAL_STREAM))
+
+
+def test_gradients_flow_to_what_can_still_be_seen() -> None:
+    """The generator learns through the variation; what was cut out or pushed outside teaches nothing."""
+    given = images().requires_grad_()
+    torch.autograd.backward(augmented(given, -1.0, 7, 0, REAL_STREAM).sum())
+    assert given.grad is not None
+    assert torch.isfinite(given.grad).all()
+    assert (given.grad != 0).float().mean() > 0.5
+
+
+def test_a_quarter_at_most_is_cut_out() -> None:
+    """A square of half the side, less where it hangs over the edge; a shift adds a border of an eighth at most."""
+    bright = torch.full((256, 1, 16, 16), 0.99)
+    empty = (augmented(bright, 0.0, 3, 0, REAL_STREAM) == 0).float().mean((1, 2, 3))
+    assert 0.05 < float(empty.mean()) < 0.35
+    assert float(empty.max()) <= 1 - (14 / 16) ** 2 + 64 / 256
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    """Each is as it was or mirrored, by its number."""
+    given = torch.arange(8.0).expand(400, 1, 1, 8)
+    turned = flipped(given, 5, 0)
+    mirrored = (turned[:, 0, 0, 0] == 7).float()
+    assert 0.4 < float(mirrored.mean()) < 0.6
+    assert torch.equal(turned.sort(3).values, given)
+    assert torch.equal(flipped(given[200:], 5, 200), turned[200:])
+
+
+def test_noise_has_its_deviation_and_follows_from_the_number() -> None:
+    """Of images in the middle of grey."""
+    given = torch.zeros(100, 1, 8, 8)
+    noisy = noise(given, 0.1, 3, 50, REAL_STREAM)
+    assert float(noisy.std()) == pytest.approx(0.1, rel=0.05)
+    assert torch.equal(noise(given[10:], 0.1, 3, 60, REAL_STREAM), noisy[10:])

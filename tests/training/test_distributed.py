@@ -1,0 +1,67 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dcgan_training.cli import main
+from runs import arguments, newest, same_weights
+
+STEPS = Path(__file__).with_name("steps.py")
+
+
+def torchrun(processes: int, *command: str) -> None:
+    """Runs a Python program in so many processes, and sees that all end well."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    ended = subprocess.run(
+        [*launch, *command], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def steps(file: Path, processes: int, *settings: str) -> dict[str, Any]:
+    """Takes 20 steps in so many processes and gives what came of them."""
+    torchrun(processes, str(STEPS), str(file), *settings)
+    found: dict[str, Any] = torch.load(file)
+    return found
+
+
+@pytest.mark.parametrize(("settings", "limit"), [((), 1e-3), (("minibatch_kernels=4", "augment=true"), 1e-2)])
+def test_two_processes_take_the_steps_of_one(tmp_path: Path, settings: tuple[str, ...], limit: float) -> None:
+    """In float32: the first gradients within 1e-5 of the largest one of their layer; losses of 20 steps within 1e-3.
+
+    Differences of rounding grow with each step, the faster the more a network compares.
+    """
+    one, two = (steps(tmp_path / f"{count}.pt", count, *settings) for count in (1, 2))
+    for ours, theirs in zip(one["gradients"], two["gradients"], strict=True):
+        assert (ours - theirs).abs().max() <= 1e-5 * max(1.0, float(ours.abs().max()))
+    assert (one["losses"] - two["losses"]).abs().max() < limit
+    assert one["losses"].std(0).min() > 0.01  # or they would agree by standing still
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
+    """Half of it in one process, the rest in two, and the other way round: the same data, nearly the same weights."""
+    runs = tmp_path / "one", tmp_path / "widened", tmp_path / "narrowed"
+    for output, first, second in zip(runs, (1, 1, 2), (1, 2, 1), strict=True):
+        for processes, images in ((first, 640), (second, 1280)):
+            command = arguments(output, images=images)
+            if processes > 1:
+                torchrun(processes, "-m", "dcgan_training", *command)
+            else:
+                assert main(command) == 0
+    whole = newest(runs[0])
+    for other in runs[1:]:
+        state = newest(other)
+        assert state["images"] == whole["images"] == 1280
+        for name, weights in whole["average"].items():
+            assert torch.allclose(weights.float(), state["average"][name].float(), atol=2e-3), name
+        assert not same_weights(runs[0], other)  # sums in another order: the comparison sees it
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(tmp_path: Path) -> None:
+    """Before anything is trained; the message says which numbers don't go together."""
+    with pytest.raises(AssertionError, match="batch_size 127 is no multiple of the 2 processes"):
+        torchrun(2, str(STEPS), str(tmp_path / "x.pt"), "batch_size=127")

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dcgan import bundle, generator, latents
+from dcgan.errors import SettingsError
+from dcgan_training import initial
+from dcgan_training.cli import main
+from dcgan_training.data import load
+from dcgan_training.networks import to_uint8
+from dcgan_training.trainer import Trainer
+from runs import CPU, SUBSET, arguments, newest, settings, trained
+
+BUNDLED = Path(bundle.__file__).parents[1] / "models" / "fashion"
+
+
+@pytest.fixture(scope="module")
+def tuned() -> Trainer:
+    """A new trainer with the weights of the bundled model."""
+    start = initial.read(BUNDLED)
+    chosen = settings(width=32, initial=start.digest)
+    start.check(chosen)
+    trainer = Trainer(chosen, CPU)
+    assert start.give(trainer, load(SUBSET).images) == []
+    return trainer
+
+
+def test_the_generator_begins_by_drawing_what_the_bundle_draws(tuned: Trainer) -> None:
+    """Though it normalises by its batch: its scales and shifts undo that, but for the batch's own chance."""
+    found = bundle.load(BUNDLED)
+    values = latents.draw(3, np.arange(512, dtype=np.uint64), 100, "normal")
+    expected = generator.Generator(found, "cpu").run(values)
+    with torch.no_grad():
+        drawn = to_uint8(tuned.generator(torch.from_numpy(values)), tuned.generator.low).numpy()
+    assert np.abs(drawn.astype(int) - expected).mean() < 3
+    pairs = zip(tuned.average.parameters(), tuned.generator.parameters(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_the_discriminator_begins_by_telling_real_images_from_drawn_ones(tuned: Trainer) -> None:
+    """As the bundle's does in three of four pairs; drawn weights would guess."""
+    real = tuned._real(torch.tensor(load(SUBSET).images), 0)
+    values = latents.draw(4, np.arange(len(real), dtype=np.uint64), 100, "normal")
+    with torch.no_grad():
+        fake = tuned.generator(torch.from_numpy(values))
+        logits = tuned.discriminator(torch.cat([real, fake]))
+    above = (logits[: len(real), None] > logits[None, len(real) :]).float().mean()
+    assert above > 0.65
+
+
+def test_a_run_from_a_bundle_remembers_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command continues it; without the bundle, or with another, it is another run."""
+    run = tmp_path / "run"
+    more = ["--width", "32", "--init-from", str(BUNDLED)]
+    trained(run, *more, images=128)
+    trained(run, *more, images=256)
+    assert newest(run)["images"] == 256
+    assert newest(run)["settings"]["initial"] == initial.read(BUNDLED).digest
+    assert main(arguments(run, "--width", "32", images=384)) == 1
+    assert "holds a run with initial" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"width": 16}, "its width is 32, but this run's is 16"),
+        ({"size": 64}, "its size is 28, but this run's is 64"),
+        ({"prior": "uniform"}, "its prior is normal, but this run's is uniform"),
+        ({"latent_dim": 64}, "its latent_dim is 100, but this run's is 64"),
+        ({"architecture": "mlp"}, "its architecture is dcgan, but this run's is mlp"),
+    ],
+)
+def test_a_bundle_of_another_shape_is_refused(changes: dict[str, object], why: str) -> None:
+    """The message names what differs, and both values."""
+    with pytest.raises(SettingsError, match=why):
+        initial.read(BUNDLED).check(settings(**({"width": 32} | changes)))
+
+
+def test_a_run_with_another_discriminator_draws_its_weights() -> None:
+    """Of a packed one no bundle has any; the reader is told."""
+    start = initial.read(BUNDLED)
+    chosen = settings("packed", width=32, initial=start.digest)
+    (note,) = start.give(Trainer(chosen, CPU), load(SUBSET).images)
+    assert "has no discriminator for this run" in note
