@@ -2,7 +2,7 @@
 
 The sides and channels are the DCGAN's: k feature maps, doubling from 4 or 7 to half the image. At each, one residual
 block; between them a 1x1 convolution and bilinear resampling. R3GAN's own blocks, grouped 3x3 between 1x1, were
-slower on a CPU than two plain 3x3 (380 to 470 images/s at 28 px and width 32), and blocks at the image's full side six
+slower on a CPU than two plain 3x3 (390 to 480 images/s at 28 px and width 32), and blocks at the image's full side six
 times slower than at half of it.
 
 Fix-up initialisation keeps the sums from growing with depth: the last convolution of a block begins at zero, so that
