@@ -76,7 +76,7 @@ class RandomFeatures:
         return torch.cat(parts).mul_(_SCALE).numpy()
 
     def _look(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        maps, layers = channels_last(signed(torch.from_numpy(np.ascontiguousarray(images)))), []
+        maps, layers = channels_last(signed(torch.tensor(images))), []
         for filters in self._filters:
             if maps.shape[2] <= _SMALLEST_SIDE:
                 break

@@ -157,4 +157,4 @@ def _squares(rows: torch.Tensor, others: torch.Tensor, *, apart: bool = False) -
 
 
 def _tensor(rows: Rows) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(rows, np.float64))
+    return torch.from_numpy(np.array(rows, np.float64))  # a copy, for torch wants arrays that it may write

@@ -112,4 +112,4 @@ what real images get in the same measurement: no model can be expected to be bet
 def _told(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f}" if value == round(value) and abs(value) >= 10 else f"{value:.4g}"
+    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 10 else f"{value:.4g}"

@@ -28,7 +28,7 @@ SAMPLES: Final = 26_000  # as in the papers
 MODES: Final = 1000
 LEAST_ACCURACY: Final = 0.992  # of the digit classifier on test digits
 _DIGITS: Final = 10
-_WIDTH: Final = 32
+_WIDTH: Final = 48
 _SHOWN: Final = 600_000  # digits to train on
 _BATCH: Final = 128
 _PIECES: Final = 8  # of a batch, each shifted on its own
@@ -172,7 +172,7 @@ def train(digits: Digits) -> Classifier:
 
 def classes(network: Classifier, images: Pixels) -> Codes:
     """Reads grey digits, uint8 (n, size, size, 1), as int64 (n,)."""
-    read_as: Codes = network.look(np.ascontiguousarray(images))[1][0].argmax(1)
+    read_as: Codes = network.look(np.array(images))[1][0].argmax(1)
     return read_as
 
 
