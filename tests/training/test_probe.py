@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 
 from bundles import brightness_discriminator
@@ -67,16 +66,22 @@ def test_each_class_has_as_many_labelled_images() -> None:
     assert sorted(chosen.tolist()) == [1, 2, 5, 6, 7, 8]
 
 
-@pytest.mark.parametrize("penalty", [1e-2, 1.0])
-def test_leaving_one_out_is_what_the_closed_form_says(penalty: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The accuracy is that of the ridge regression written out in its primal form."""
+def test_the_weights_are_where_the_gradient_vanishes() -> None:
+    """Of the mean cross-entropy plus half the penalty times their squares, written out."""
     rng = np.random.default_rng(0)
-    train, test = rng.normal(size=(30, 4)).astype(np.float32), rng.normal(size=(20, 4)).astype(np.float32)
-    codes, true = (train[:, 0] > 0).astype(np.int64), (test[:, 0] > 0).astype(np.int64)
-    monkeypatch.setattr(probe, "_PENALTIES", (penalty,))
-    one, two = probe._standardised(train, test)
-    targets = np.eye(2)[codes]
-    scale = penalty * np.linalg.eigvalsh(one @ one.T).clip(0).mean()
-    weights = np.linalg.solve(one.T @ one + scale * np.eye(4), one.T @ (targets - targets.mean(0)))
-    expected = np.mean((two @ weights + targets.mean(0)).argmax(1) == true)
-    assert probe._accuracy(train, codes, test, true) == pytest.approx(expected)
+    rows, targets, penalty = rng.normal(size=(30, 4)), rng.integers(0, 3, 30), 0.1
+    weights = probe._fitted(rows, targets, 3, penalty)
+    beliefs = np.exp(rows @ weights)
+    beliefs /= beliefs.sum(1, keepdims=True)
+    gradient = rows.T @ (beliefs - np.eye(3)[targets]) / 30 + penalty * weights
+    np.testing.assert_allclose(gradient, 0, atol=1e-4)
+
+
+def test_a_base_of_the_span_keeps_every_product() -> None:
+    """More values than rows: inner products of training rows, and of others with them, stay what they were."""
+    rng = np.random.default_rng(0)
+    train, test = rng.normal(size=(6, 20)), rng.normal(size=(4, 20))
+    one, two = probe._in_span(train, test)
+    assert one.shape == (6, 7)
+    np.testing.assert_allclose(one[:, :-1] @ one[:, :-1].T, train @ train.T, atol=1e-9)
+    np.testing.assert_allclose(two[:, :-1] @ one[:, :-1].T, test @ train.T, atol=1e-9)

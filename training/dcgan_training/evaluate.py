@@ -6,6 +6,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from dcgan.errors import SettingsError
 from dcgan.images import Pixels
 from dcgan_training import classifier, figures, labels
 from dcgan_training.card import with_section
+from dcgan_training.data import Broken
 from dcgan_training.errors import DataError
 from dcgan_training.extractors import CLASSIFIER, RANDOM, ClassifierFeatures, Extractor, OnnxFeatures
 from dcgan_training.features import RandomFeatures
@@ -48,6 +50,7 @@ class Request:
         samples: to draw.
         digits: folder of MNIST, to count the modes of stacked digits by; None leaves that out.
         stacked_samples: to count modes of.
+        broken: what the run did about image files that can't be read.
     """
 
     data: Path
@@ -57,6 +60,7 @@ class Request:
     samples: int = SAMPLES
     digits: Path | None = None
     stacked_samples: int = STACKED_SAMPLES
+    broken: Broken = "refuse"
 
     def check(self) -> None:
         """Raises SettingsError where it asks for what can't be, before anything takes long."""
@@ -106,7 +110,7 @@ class _Evaluation:
 
     def __init__(self, judged: bundle.Bundle, request: Request, say: Say) -> None:
         self._bundle, self._request, self._say = judged, request, say
-        self._real = gather(request.data, request.held_out, judged.manifest, request.samples)
+        self._real = gather(request.data, request.held_out, judged.manifest, request.samples, request.broken)
         self._conditions = [
             f"{request.samples:,} samples of seed 0, index 0 on",
             *self._real.conditions,
@@ -130,11 +134,13 @@ class _Evaluation:
     def _draw(self, count: int) -> Pixels:
         self._say(f"drawing {count:,} samples")
         latent, size = self._bundle.manifest.latent, self._runtime.largest_batch
-        parts = []
-        for first in range(0, count, size):
+
+        def batch(first: int) -> Pixels:
             indices = np.arange(first, min(first + size, count), dtype=np.uint64)
-            parts.append(self._runtime.run(latents.draw(_SEED, indices, latent.dim, latent.prior)))
-        return np.concatenate(parts)
+            return self._runtime.run(latents.draw(_SEED, indices, latent.dim, latent.prior))
+
+        with ThreadPoolExecutor(self._runtime.threads) as pool:
+            return np.concatenate(list(pool.map(batch, range(0, count, size))))
 
     def _labelled_columns(self) -> list[labels.Column]:
         """Gives the columns that a classifier may learn: those that directions may be of, so none about race."""

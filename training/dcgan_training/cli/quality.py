@@ -126,6 +126,7 @@ def _request(options: argparse.Namespace) -> "Request":
         samples=options.samples,
         digits=options.stacked_digits,
         stacked_samples=options.stacked_samples,
+        broken=options.broken,
     )
 
 
@@ -159,6 +160,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("bundle", type=Path, metavar="BUNDLE", help="directory of the model bundle")
     add("--data", type=Path, required=True, metavar="PATH", help="the images that it was trained on, as for train")
     add("--held-out", type=Path, metavar="PATH", help="a test set to compare with (default: what its run held out)")
+    add("--broken", choices=("refuse", "skip"), default="refuse", help="as for train (default: refuse)")
     add("--no-write", action="store_true", help="leave the bundle as it is (default: its figures are replaced)")
     _add_measures(add)
 
