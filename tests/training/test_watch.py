@@ -159,6 +159,7 @@ def test_near_the_floor_a_rise_is_noise() -> None:
 def test_samples_that_fly_apart_have_diverged() -> None:
     """They were near and are farther than one mean image; and what is no number never comes back."""
     assert kinds(checks(frechet_distance=[300.0, 200, 1500, 1600, 1700])) == ["diverged"]
+    assert kinds(checks(frechet_distance=[2600.0, 1400, 3000, 7000, 10000, 11000])) == ["diverged"]
     assert kinds(checks(frechet_distance=[300.0, float("nan")])) == ["diverged"]
     assert [alarm.kind for alarm in Rules(METHOD).add(1, replace(HEALTHY, norm_generator=float("inf")))] == ["diverged"]
 
@@ -250,8 +251,8 @@ def test_the_best_check_is_the_one_nearest_to_real_images() -> None:
 def traced(file: Path) -> tuple[Method, list[history.Record]]:
     """Reads a recorded run, whose file is named RECIPE-ANYTHING.jsonl."""
     records = history.parse(file.read_text(), file)
-    method = recipes.named(file.stem.split("-")[0]).method
-    return replace(method, images=records[-1].images), records
+    name = max((name for name in recipes.RECIPES if file.stem.startswith(name)), key=len)
+    return replace(recipes.named(name).method, images=records[-1].images), records
 
 
 @pytest.mark.parametrize("file", sorted(TRACES.glob("*.jsonl")), ids=lambda file: file.stem)

@@ -145,8 +145,14 @@ def described(losses: Losses, objective: Objective) -> str:
 def measured(check: Check) -> str:
     """Says the figures of a check."""
     return (
-        f"diversity {check.diversity:.2f}, Fréchet distance {check.frechet_distance:.3g}, coverage {check.coverage:.2f}"
+        f"diversity {check.diversity:.2f}, Fréchet distance {figure(check.frechet_distance)}, "
+        f"coverage {check.coverage:.2f}"
     )
+
+
+def figure(value: float) -> str:
+    """Writes a distance in three digits, or as many as a whole number needs: "0.612", "84.1", "6,220"."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ from dcgan_training import history
 from dcgan_training.config import Settings
 from dcgan_training.files import write_atomically
 from dcgan_training.history import Alarm, Check, Reading, Record
+from dcgan_training.progress import figure
 from dcgan_training.report.charts import Chart, Line, drawn
 from dcgan_training.report.verdict import verdict
 from dcgan_training.trainer import Losses
@@ -78,7 +79,7 @@ def _figures(rules: Rules) -> str:
     last = checks[-1][1]
     best = next((check for images, check in checks if images == rules.seen.best), last)
     tiles = [
-        ("Fréchet distance", f"{last.frechet_distance:.3g}", f"best {best.frechet_distance:.3g}"),
+        ("Fréchet distance", figure(last.frechet_distance), f"best {figure(best.frechet_distance)}"),
         ("share of real variance", f"{_share(last):.1%}", f"real images: {_real_share(last):.1%}"),
         ("coverage", f"{last.coverage:.2f}", f"best check {best.coverage:.2f}"),
         ("precision", f"{last.precision:.2f}", f"best check {best.precision:.2f}"),
@@ -137,7 +138,7 @@ def _of_checks(checks: list[tuple[int, Check]]) -> list[Chart]:
         return Line(name, [(seen, getattr(check, field)) for seen, check in checks])
 
     real = checks[-1][1].real_distance if checks else None
-    note = f"from held-out images; dashed: real images' {real:.2g}" if real is not None else "from held-out images"
+    note = f"from held-out images; dashed: real images' {figure(real)}" if real is not None else "from held-out images"
     return [
         Chart("Fréchet distance", note, [line("samples", "frechet_distance")], level=real),
         Chart(

@@ -26,7 +26,10 @@ WON_STALL: Final = 0.97  # of the best distance before: samples that get nearer 
 
 STILL_READINGS: Final = 5
 STILL_SPREAD: Final = 2e-3  # of a loss, relative: it is constant
+STILL_DISTANCE: Final = 1.1  # largest over smallest distance: the samples go nowhere
 STILL_NORM: Final = 1e-7  # of a gradient: it is zero
+
+DIVERGED_RISE: Final = 2.0  # of the best distance
 
 OVER_CHECKS: Final = 5  # in a row
 OVER_RISE: Final = 1.25  # of the best distance
@@ -144,16 +147,16 @@ def never_moved(seen: Seen) -> str | None:
     late = [images for images, _ in seen.checks if not seen.is_early(images)]
     if len(late) < RUNNING or "collapse" in seen.active:
         return None
-    checks = [check for _, check in seen.checks]
-    least = min(check.frechet_distance / max(check.real_variance, 1e-12) for check in checks)
-    if least > 1.0 and checks[-1].frechet_distance > 0.9 * checks[0].frechet_distance:
-        return _unmoved(f"the samples have been farther from real images than {_yardstick(checks[-1])} in every check")
+    distances = [check.frechet_distance for _, check in seen.checks]
+    last = seen.checks[-1][1]
+    if min(distances) > last.real_variance and max(distances) < STILL_DISTANCE * min(distances):
+        return _unmoved(f"the samples have been farther from real images than {_yardstick(last)} in every check")
     return None
 
 
 def over_training(seen: Seen) -> str | None:
     """The samples have been clearly farther from held-out images than the best ones were, in five checks running."""
-    if len(seen.checks) <= OVER_CHECKS or "collapse" in seen.active:
+    if len(seen.checks) <= OVER_CHECKS or seen.active & {"collapse", "diverged"}:
         return None
     last = [check for _, check in seen.checks[-OVER_CHECKS:]]
     best = min(check.frechet_distance for _, check in seen.checks)
@@ -161,14 +164,14 @@ def over_training(seen: Seen) -> str | None:
     if not all(check.frechet_distance > limit for check in last):
         return None
     return (
-        f"over-training: the Fréchet distance from held-out images is {last[-1].frechet_distance:.4g} and was above "
-        f"{limit:.4g} in {OVER_CHECKS} checks running; it was best, {best:.4g}, after {seen.best:,} images: stop here "
-        "and take that checkpoint, or start again with more images, --flip, or recipe scarce"
+        f"over-training: the Fréchet distance from held-out images is {_figure(last[-1].frechet_distance)} and was "
+        f"above {_figure(limit)} in {OVER_CHECKS} checks running; it was best, {_figure(best)}, after {seen.best:,} "
+        "images: stop here and take that checkpoint, or start again with more images, --flip, or recipe scarce"
     )
 
 
 def diverged(seen: Seen) -> str | None:
-    """A figure is no longer finite, or samples that were near to real images are farther than a mean image for long."""
+    """A figure is no longer finite, or samples that were nearer to real images are farther than a mean one for long."""
     if seen.readings and not all(map(math.isfinite, _values(seen.readings[-1][1]))):
         return f"the run has diverged: a loss or gradient is no longer finite{_best(seen)}; {_SLOWER}"
     if seen.checks and not _is_finite(seen.checks[-1][1]):
@@ -176,11 +179,11 @@ def diverged(seen: Seen) -> str | None:
     last = [check for _, check in seen.checks[-RUNNING:]]
     if len(last) < RUNNING or "collapse" in seen.active:
         return None
-    were_near = any(check.frechet_distance < 0.5 * check.real_variance for _, check in seen.checks)
-    if were_near and all(check.frechet_distance > check.real_variance for check in last):
+    least = min(check.frechet_distance for _, check in seen.checks)
+    if all(check.frechet_distance > max(check.real_variance, DIVERGED_RISE * least) for check in last):
         return (
-            f"the run has diverged: its samples are farther from real images than {_yardstick(last[-1])} in "
-            f"{RUNNING} checks running{_best(seen)}; {_SLOWER}"
+            f"the run has diverged: its samples are farther from real images than {_yardstick(last[-1])} and than "
+            f"{DIVERGED_RISE:g} times the best in {RUNNING} checks running{_best(seen)}; {_SLOWER}"
         )
     return None
 
@@ -243,7 +246,12 @@ def _unmoved(what: str) -> str:
 
 
 def _yardstick(check: Check) -> str:
-    return f"one mean image drawn again and again ({check.frechet_distance:.4g}, above {check.real_variance:.4g})"
+    distance, mean = _figure(check.frechet_distance), _figure(check.real_variance)
+    return f"one mean image drawn again and again ({distance}, above {mean})"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _best(seen: Seen) -> str:
