@@ -1,5 +1,6 @@
 """Small real training runs for tests: on the shipped subset of Fashion-MNIST, two channels wide."""
 
+import json
 import os
 import subprocess
 import sys
@@ -70,6 +71,35 @@ def started(command: list[str], *, file_limit_blocks: int | None = None) -> subp
     )
 
 
+def wait_for(process: subprocess.Popen[str], beginning: str) -> None:
+    """Reads what a process says until a line begins as awaited."""
+    assert process.stderr is not None
+    assert any(line.startswith(beginning) for line in process.stderr), f"it ended without saying {beginning!r}"
+
+
+def kill(command: list[str], times: int, longest_s: float = 0.6) -> int:
+    """Starts a training as often as it takes to end it, killing it at random instants of its first second at work.
+
+    Returns:
+        How often it was killed: fewer than `times` where it came to its end before.
+    """
+    random = np.random.default_rng(int.from_bytes(os.urandom(4)))
+    kills = 0
+    while kills < times:
+        with started(command) as process:
+            wait_for(process, "training ")
+            try:
+                process.wait(timeout=random.uniform(0.05, longest_s))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+            else:
+                break
+    with started(command) as process:
+        assert "complete after" in process.communicate()[1]
+    return kills
+
+
 def newest(directory: Path) -> dict[str, Any]:
     """Loads the newest checkpoint of a run."""
     state, warnings = checkpoint.load_newest(directory / "checkpoints")
@@ -88,3 +118,9 @@ def _tensors(value: Any) -> list[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         return [value]
     return [tensor for part in value.values() for tensor in _tensors(part)] if isinstance(value, dict) else []
+
+
+def deterministic(run: Path) -> list[dict[str, object]]:
+    """Gives the history of a run without the one thing that time decides, its speed."""
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "images_per_second"} for line in lines]

@@ -1,7 +1,6 @@
 import fcntl
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from dcgan_training import checkpoint
 from dcgan_training.cli import main
 from dcgan_training.config import Settings
 from dcgan_training.data import load
-from runs import SUBSET, arguments, newest, same_weights, started, trained
+from runs import SUBSET, arguments, deterministic, kill, newest, same_weights, started, trained, wait_for
 
 LONG = 64_000  # images: some ten seconds, which no test waits for
 
@@ -30,12 +29,6 @@ def error(output: Path, capsys: pytest.CaptureFixture[str], *more: str, data: Pa
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("error: ")
     return lines[-1]
-
-
-def wait_for(process: subprocess.Popen[str], beginning: str) -> None:
-    """Reads what a process says until a line begins as awaited."""
-    assert process.stderr is not None
-    assert any(line.startswith(beginning) for line in process.stderr), f"it ended without saying {beginning!r}"
 
 
 def test_a_run_directory_holds_config_checkpoint_samples_and_events(whole: Path) -> None:
@@ -88,17 +81,14 @@ def test_another_seed_gives_other_weights(tmp_path: Path, whole: Path) -> None:
 
 
 def test_a_run_killed_three_times_ends_with_the_same_bits(tmp_path: Path) -> None:
-    """SIGKILL at whatever instant: the same command again continues, and nothing can be seen of it in the end."""
-    images = 12_800
-    whole = trained(tmp_path / "whole", images=images)
-    command = arguments(tmp_path / "killed", "--save-every", "4000", images=images)
-    for line in ("training ", "10,112 of 12,800 images", "continuing after 8,064 images"):
-        with started(command) as process:
-            wait_for(process, line)
-            process.kill()
-    with started(command) as process:
-        assert "complete after 12,800 images" in process.communicate()[1]
+    """SIGKILL at whatever instant, in a step, a check or a save: the same command again continues.
+
+    `tests/faults/killed_training.py` does it ten times.
+    """
+    whole = trained(tmp_path / "whole", images=60_800)
+    assert kill(arguments(tmp_path / "killed", "--save-every", "2000", images=60_800), times=3) > 0
     assert same_weights(whole, tmp_path / "killed")
+    assert deterministic(whole) == deterministic(tmp_path / "killed")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,6 +1,6 @@
 """What a run is made of: the images it trains on and those it never sees, brought together in its directory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +65,7 @@ def gather(source: Source, directory: Path, world: World) -> Material:
         material = _gathered(source, directory)
         if world.rank == 0:
             write_array(directory / run_directory.HELD_OUT, material.held_out)
+            material = replace(material, held_out=np.load(directory / run_directory.HELD_OUT, mmap_mode="r"))
     except OSError as error:
         raise output_error(error, directory) from error
     if world.rank == 0:

@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dcgan import images, latents
 from dcgan_training import average, checkpoint, report, run_directory
@@ -99,6 +100,27 @@ def train(
         raise output_error(error, directory, good) from error
 
 
+def batch_of(
+    settings: Settings, pixels: NDArray[np.uint8], rows: NDArray[np.int64], first: int, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gives what a step is taken with: a function of the seed and of how many images were shown before.
+
+    Args:
+        settings: of the run.
+        pixels: of the whole data set, uint8 (n, size, size, channels).
+        rows: places of the images that are trained on.
+        first: images shown before.
+        count: images wanted.
+
+    Returns:
+        Real images, uint8 (count, size, size, channels), and latents, float32 (count, latent_dim).
+    """
+    shown = rows[positions(settings.seed, first, count, len(rows))]
+    names = np.arange(first, first + count, dtype=np.uint64)
+    values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior, stream=latents.TRAINING_STREAM)
+    return torch.from_numpy(pixels[shown]), torch.from_numpy(values)
+
+
 class _Run:
     """The loop and what it has at hand."""
 
@@ -124,10 +146,11 @@ class _Run:
 
     def loop(self) -> Outcome:
         trainer, total = self.trainer, self.settings.images
+        places = self.material.images, self.material.rows
         with self._observer() as observer:
             while trainer.images < total and not self.world.any(self._must_stop()):
                 before = trainer.images
-                trainer.step(*self._batch(before))
+                trainer.step(*batch_of(self.settings, *places, before, trainer.images_per_step))
                 if _passed(READ_EVERY_IMAGES, before, trainer.images):
                     observer.read(trainer.images, self._finite_losses())
                 observer.check(before, trainer)
@@ -153,14 +176,6 @@ class _Run:
             notes.append(f"warning: not the same machine, so not bit for bit the same run: {'; '.join(differences)}")
         return [*notes, f"continuing after {self.trainer.images:,} images"]
 
-    def _batch(self, first: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gives real images, uint8 (n, h, w, c), and latents, float32 (n, dim), for images `first` and on of a step."""
-        settings, material, count = self.settings, self.material, self.trainer.images_per_step
-        rows = material.rows[positions(settings.seed, first, count, len(material.rows))]
-        names = np.arange(first, first + count, dtype=np.uint64)
-        values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior, stream=latents.TRAINING_STREAM)
-        return torch.from_numpy(material.images[rows]), torch.from_numpy(values)
-
     def _must_stop(self) -> bool:
         stopped_by_alarm = self.alarm is not None and self.plan.on_alarm == "stop"
         return self.stop.by is not None or stopped_by_alarm or self._time_is_up()
@@ -182,8 +197,6 @@ class _Run:
         return losses
 
     def _save(self, observer: "_Observer") -> None:
-        """Writes a checkpoint, then a grid of what the average draws from seed 0 now."""
-        self._finite_losses()
         observer.save(self.trainer, self._spent_s())
         self.saved = self.trainer.images
 

@@ -94,6 +94,8 @@ class Trainer:
             "images": self.images,
             "settings": asdict(self.settings),
             "machine": asdict(self.machine),
+            "sums": self._sums,
+            "steps": self._steps,
             **{name: part.state_dict() for name, part in self._parts().items()},
         }
 
@@ -102,6 +104,7 @@ class Trainer:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.images = state["images"]
+        self._sums, self._steps = state["sums"].clone(), state["steps"]
 
     def _train_discriminator(self, real: torch.Tensor, fake: torch.Tensor, first: int) -> None:
         settings = self.settings
