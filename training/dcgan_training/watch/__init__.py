@@ -4,7 +4,8 @@
 and the state is rebuilt from the history: a run that was killed and continued gives the alarms of one that was not.
 What to do about an alarm, warn or stop, is the loop's business.
 
-A check costs some 0.2 s on one core where a training of 28-pixel grey images at width 32 shows 50,000 in ten seconds.
+A check costs 0.21 s on one core, drawing included, where a training of 28-pixel grey images at width 32 takes 17 s for
+50,000 images (both measured on a busy machine): 1.2 %, and 0.6 % more for a calibration of the average over 8 batches.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ __all__ = ["Alarm", "Check", "Watch"]
 LEAST_EVERY: Final = 50_000  # images between two checks
 CHECKS: Final = 40  # in a long run
 SAMPLES: Final = 1024  # for the distance
-FIXED: Final = 512  # for diversity and duplicates
+FIXED: Final = 512  # for the rest
 LEAST_HELD_OUT: Final = 32  # images, below which nothing can be measured
 
 Value = TypeVar("Value", bound=np.generic)
@@ -95,16 +96,18 @@ class Yardstick:
         self._real_distance = figures.frechet_distance(both[::2], both[1::2])
         self._real = _spread(both, SAMPLES)
         self._fixed = min(FIXED, len(self._real))
-        self._real_diversity = figures.diversity(_spread(self._real, self._fixed))
+        self._real_fixed = _spread(self._real, self._fixed)
+        self._real_diversity = figures.diversity(self._real_fixed)
         self._real_variance = figures.trace(self._real)
 
     def measure(self, draw: Draw) -> Check:
-        """Draws and measures: the first 512 samples for diversity and duplicates, all for the rest."""
+        """Draws and measures: the distance of all samples, the rest of the first 512 and as many real images."""
         samples = draw(self._latents)
         drawn = self._features(samples)
-        prdc = figures.prdc(self._real, drawn)
+        fixed = drawn[: self._fixed]
+        prdc = figures.prdc(self._real_fixed, fixed)
         return Check(
-            diversity=figures.diversity(drawn[: self._fixed]) / max(self._real_diversity, 1e-12),
+            diversity=figures.diversity(fixed) / max(self._real_diversity, 1e-12),
             duplicates=figures.duplicates(samples[: self._fixed]),
             frechet_distance=figures.frechet_distance(self._real, drawn),
             precision=prdc.precision,
