@@ -81,7 +81,8 @@ class Report:
 
     def table(self) -> Table:
         """Gives the figures as a table for the terminal."""
-        table = Table("figure", box=None)
+        table = Table(box=None)
+        table.add_column("figure", overflow="fold")
         for heading in ("model", "real images"):
             table.add_column(heading, justify="right")
         for figure in self.figures:

@@ -102,7 +102,7 @@ def _judged(
 
 def _tell(report: "Report", json: Path | None) -> None:
     """Prints the table on stdout, the conditions on stderr, and writes the JSON where it is wanted."""
-    Console(width=None).print(report.table())
+    Console().print(report.table())
     for condition in report.conditions:
         say(condition)
     for what, why in report.omitted.items():
