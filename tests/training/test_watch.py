@@ -132,6 +132,8 @@ def test_one_trouble_has_one_name() -> None:
     """All alike and far away is a collapse, but where nothing was ever learned it is a run that never moved."""
     lost = checks(diversity=[0.1] * 4, frechet_distance=[1500.0, 1490, 1480, 1490])
     assert kinds(lost) == ["collapse"]
+    rising = checks(frechet_distance=[300.0, 200, 100, 150, 160, 150, 170, 180])
+    assert kinds(rising, losses=SURE) == ["discriminator-won"]
     rules, raised = Rules(METHOD), list[Alarm]()
     for number, check in enumerate(lost, start=1):
         for images in range(50_000 * (number - 1), 50_000 * number, 10_000):

@@ -156,7 +156,7 @@ def never_moved(seen: Seen) -> str | None:
 
 def over_training(seen: Seen) -> str | None:
     """The samples have been clearly farther from held-out images than the best ones were, in five checks running."""
-    if len(seen.checks) <= OVER_CHECKS or seen.active & {"collapse", "diverged"}:
+    if len(seen.checks) <= OVER_CHECKS or seen.active & {"collapse", "diverged", "discriminator-won"}:
         return None
     last = [check for _, check in seen.checks[-OVER_CHECKS:]]
     best = min(check.frechet_distance for _, check in seen.checks)
