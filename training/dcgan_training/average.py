@@ -25,10 +25,10 @@ def decay_per_step(half_life_images: int, batch_size: int) -> float:
 
 
 @torch.no_grad()
-def calibrated(average: Generator, settings: Settings) -> Generator:
-    """Copies the average, with batch-norm statistics of its own: the mean over 64 batches of training latents.
+def calibrated(average: Generator, settings: Settings, batches: int = _CALIBRATION_BATCHES) -> Generator:
+    """Copies the average, with batch-norm statistics of its own: the mean over some batches of training latents.
 
-    A network without batch norm is copied as it is.
+    A network without batch norm is copied as it is. 64 batches are for what is shown and exported.
 
     Returns:
         A generator in eval mode, float32, on the device of `average`.
@@ -42,7 +42,7 @@ def calibrated(average: Generator, settings: Settings) -> Generator:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean of all batches
     size = settings.batch_size
-    for first in range(0, _CALIBRATION_BATCHES * size, size):
+    for first in range(0, batches * size, size):
         names = np.arange(first, first + size, dtype=np.uint64)
         values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior, stream=latents.TRAINING_STREAM)
         twin(torch.from_numpy(values).to(twin.device))

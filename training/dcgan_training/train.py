@@ -37,6 +37,7 @@ from dcgan_training.watch import Alarm, Watch
 
 READ_EVERY_IMAGES: Final = 10_000
 _GRID_COLUMNS: Final = 10
+_CHECK_BATCHES: Final = 4  # to recompute batch norm with at a check, which must cost little
 
 OnAlarm = Literal["warn", "stop"]
 
@@ -239,7 +240,7 @@ class _First(_Observer):
     def check(self, before: int, trainer: Trainer) -> None:
         if not self._watch.due(before, trainer.images):
             return
-        shown = average.calibrated(trainer.average, trainer.settings)
+        shown = average.calibrated(trainer.average, trainer.settings, _CHECK_BATCHES)
         check, alarms = self._watch.check(trainer.images, lambda values: average.draw(shown, values))
         self._display.checked(trainer.images, check, self._watch.best)
         if self._watch.best == trainer.images:

@@ -17,7 +17,7 @@ _MAX_WEIGHT: Final = 1e6
 _MAX_TRUNCATION: Final = 8.0
 _MAX_VALUE: Final = 1e6
 _REMEDIES: Final[dict[PartName, str]] = {
-    "discriminator": "export a run of a recipe that judges single images, with what it held out, to have one",
+    "discriminator": "export one with `dcgan-train export`, of a recipe that judges single images",
     "encoder": "make one with `dcgan-train encoder`",
     "latent_gradient": "make one with `dcgan-train encoder`, or set refine_steps to 0",
 }
