@@ -4,8 +4,8 @@
 and the state is rebuilt from the history: a run that was killed and continued gives the alarms of one that was not.
 What to do about an alarm, warn or stop, is the loop's business.
 
-A check, with four batches of calibration, costs 0.19 s on one core where 50,000 images of 28 grey pixels train in 12.2 s
-at width 32: 1.5 % of the time.
+A check, with four batches of calibration, costs 0.19 s on one core where 50,000 images of 28 grey pixels train in
+12.2 s at width 32: 1.5 % of the time.
 """
 
 from collections.abc import Callable
