@@ -180,3 +180,39 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, whole: Path
     assert not any("Traceback" in line for line in lines)
     assert list((run / "checkpoints").iterdir()) == [good]
     assert same_weights(trained(run), whole)
+
+
+def test_hours_end_a_run_as_images_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two seconds of training are complete; the same command again finds them spent, and with more of them goes on."""
+    command = arguments(tmp_path / "run", images=LONG * 100)
+    assert main([*command, "--hours", str(1 / 1800)]) == 0
+    images = newest(tmp_path / "run")["images"]
+    assert f"complete after {images:,} images" in capsys.readouterr().err
+    assert 0 < images < LONG * 100
+    assert main([*command, "--hours", str(1 / 1800)]) == 0
+    assert newest(tmp_path / "run")["images"] == images
+    assert main([*command, "--hours", str(1 / 1200)]) == 0
+    assert newest(tmp_path / "run")["images"] > images
+
+
+def test_an_alarm_stops_a_run_where_that_is_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights that never move: exit code 3, the state saved; told once, so that the same command goes on."""
+    more = ["--recipe", "mlp-digits", "--width", "8", "--set", "learning_rate=1e-8", "--on-alarm", "stop"]
+    command = arguments(tmp_path / "run", *more, images=400_000)
+    assert main(command) == 3
+    said = capsys.readouterr().err
+    assert "alarm after " in said
+    assert said.splitlines()[-1].startswith("stopped by the watch after ")
+    stopped = newest(tmp_path / "run")["images"]
+    assert stopped < 400_000
+    assert main(command) == 0
+    assert newest(tmp_path / "run")["images"] >= 400_000
+
+
+def test_the_best_checkpoint_stays(tmp_path: Path) -> None:
+    """Apart from the newest ones, and the history says which it was."""
+    run = trained(tmp_path / "run", "--recipe", "mlp-digits", "--width", "8", "--save-every", "20000", images=120_000)
+    checks = [line for line in deterministic(run) if "check" in line]
+    best = min(checks, key=lambda line: line["check"]["frechet_distance"])  # type: ignore[index]
+    (kept,) = (run / "best").iterdir()
+    assert kept.name.startswith(f"{best['images']:012d}-")
