@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from runs import arguments, deterministic, kill, same_weights, trained
+from runs import arguments, deterministic, kill, same_weights
 
 IMAGES = 400_000
 TIMES = 10
@@ -18,8 +18,8 @@ TIMES = 10
 def main() -> None:
     """Says how often it was killed, and whether weights and history are the same."""
     with tempfile.TemporaryDirectory() as name:
-        whole = trained(Path(name) / "whole", images=IMAGES)
-        killed = Path(name) / "killed"
+        whole, killed = Path(name) / "whole", Path(name) / "killed"
+        kill(arguments(whole, images=IMAGES), times=0)
         times = kill(arguments(killed, "--save-every", "2000", images=IMAGES), TIMES, longest_s=2.0)
         same = same_weights(whole, killed), deterministic(whole) == deterministic(killed)
         print(f"killed {times} times: weights the same {same[0]}, history the same {same[1]}")

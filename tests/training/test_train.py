@@ -85,7 +85,8 @@ def test_a_run_killed_three_times_ends_with_the_same_bits(tmp_path: Path) -> Non
 
     `tests/faults/killed_training.py` does it ten times.
     """
-    whole = trained(tmp_path / "whole", images=60_800)
+    whole = tmp_path / "whole"
+    assert kill(arguments(whole, images=60_800), times=0) == 0
     assert kill(arguments(tmp_path / "killed", "--save-every", "2000", images=60_800), times=3) > 0
     assert same_weights(whole, tmp_path / "killed")
     assert deterministic(whole) == deterministic(tmp_path / "killed")
