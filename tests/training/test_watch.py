@@ -257,6 +257,13 @@ def traced(file: Path) -> tuple[Method, list[history.Record]]:
     return replace(recipes.named(name).method, images=records[-1].images), records
 
 
+def test_ten_healthy_runs_of_four_recipes_are_recorded() -> None:
+    """Of tests/benchmarks/recipes.py, on three seeds each."""
+    names = [file.stem.rsplit("-", 1)[0] for file in TRACES.glob("*.jsonl")]
+    assert len(names) >= 10
+    assert set(names) == {"dcgan", "minibatch", "packed", "strong"}
+
+
 @pytest.mark.parametrize("file", sorted(TRACES.glob("*.jsonl")), ids=lambda file: file.stem)
 def test_a_recorded_healthy_run_raises_no_alarm(file: Path) -> None:
     """Real runs to their ends, readings and checks as they were."""
