@@ -107,6 +107,8 @@ def joined(device: str) -> Iterator[World]:
     if not started_by_torchrun():
         yield World()
         return
+    if device == "cuda":
+        torch.cuda.set_device(local_rank())
     torch_distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield _Several()

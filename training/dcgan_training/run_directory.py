@@ -27,7 +27,7 @@ SAMPLES: Final = "samples"
 HELD_OUT: Final = "held_out.npy"
 DATA: Final = "data.npy"
 
-_LEFT_BY_A_KILL: Final = ("data", "held_out")  # beginnings of names that may stand here before there is a config
+_LEFT_BY_A_KILL: Final = frozenset({DATA, "data.json", HELD_OUT})  # may stand here before there is a config
 
 
 @contextmanager
@@ -82,6 +82,7 @@ def settle(directory: Path, settings: Settings) -> None:
 def _refuse_foreign(directory: Path) -> None:
     if (directory / CONFIG).exists():
         return
-    foreign = [path for path in directory.iterdir() if not path.name.lstrip(".").startswith(_LEFT_BY_A_KILL)]
-    if any(path.suffix != ".partial" for path in foreign):
+    names = {path.name for path in directory.iterdir() if path.suffix != ".partial"}
+    somebodys_data = DATA in names and "data.json" not in names  # ours never stands alone
+    if somebodys_data or names - _LEFT_BY_A_KILL:
         raise RunError(f"{directory} holds other files; choose an empty or a new directory for --output")
