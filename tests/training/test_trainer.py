@@ -8,6 +8,7 @@ import torch
 from dcgan import latents
 from dcgan_training import average
 from dcgan_training.data import load, positions
+from dcgan_training.networks import to_uint8
 from dcgan_training.recipes import RECIPES
 from dcgan_training.trainer import Trainer
 from runs import CPU, SUBSET, settings
@@ -171,4 +172,4 @@ def test_calibration_leaves_the_average_as_it_is() -> None:
 def test_pixels_are_rounded_half_to_even_and_clipped() -> None:
     """One rule, for samples, export and service."""
     levels = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]).reshape(1, 1, 1, 5)
-    assert average.to_uint8(levels).flatten().tolist() == [0, 0, 128, 255, 255]
+    assert to_uint8(levels).flatten().tolist() == [0, 0, 128, 255, 255]

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from dcgan import latents
 from dcgan_training.config import Settings
-from dcgan_training.networks import Generator, batch_norms
-from dcgan_training.networks import to_uint8 as to_uint8  # where it was looked for before networks differed in scale
+from dcgan_training.networks import Generator, batch_norms, to_uint8
 
 _CALIBRATION_BATCHES = 64
 

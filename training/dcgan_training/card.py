@@ -3,14 +3,13 @@
 `model_card` writes the whole; who adds a part to a bundle tells of it in a section of its own, by `with_section`.
 """
 
-from dataclasses import fields
 from typing import Final
 
 from dcgan.bundle.manifest import HeldOutSpec, Manifest
-from dcgan_training.config import Method, Settings
+from dcgan_training.choices import SETTABLE
+from dcgan_training.config import NORMED, Settings
 from dcgan_training.recipes import RECIPES
 
-_NORMED: Final = ("dcgan", "keras")  # architectures whose generators have batch norm
 _LAST: Final = "\n## Licence\n"
 
 
@@ -88,7 +87,7 @@ def _departures(settings: Settings) -> str:
     recipe = RECIPES.get(settings.recipe)
     flags = [" --flip"] if settings.flip else []
     flags += [" --held-out HELD_OUT"] if settings.held_out else []
-    for name in (field.name for field in fields(Method) if field.name not in ("width", "images")):
+    for name in SETTABLE:
         value = getattr(settings, name)
         if recipe is not None and value != getattr(recipe.method, name):
             flags.append(f" --set {name}={str(value).lower()}")
@@ -103,7 +102,7 @@ def _held_out(spec: HeldOutSpec | None) -> str:
 
 
 def _folded(settings: Settings) -> str:
-    return ", batch norm recomputed and folded" if settings.architecture in _NORMED else ""
+    return ", batch norm recomputed and folded" if settings.architecture in NORMED else ""
 
 
 def _parity_rows(manifest: Manifest) -> str:

@@ -6,9 +6,11 @@ from typing import Any, Final, get_args
 
 from dcgan.errors import SettingsError
 from dcgan.latents import Prior
-from dcgan_training.config import Architecture, Method, Objective, Recipe
+from dcgan_training.config import CLASSIC, NORMED, Architecture, Method, Objective, Recipe
 
 _FLAGS: Final = frozenset({"width", "images"})  # which have a flag of their own
+SETTABLE: Final = {field.name: field.type for field in fields(Method) if field.name not in _FLAGS}
+"""The settings that `--set` takes, with their types."""
 _WORDS: Final[dict[str, tuple[str, ...]]] = {
     "architecture": get_args(Architecture),
     "prior": get_args(Prior),
@@ -103,11 +105,10 @@ def check(method: Method) -> None:
 
 
 def _contradictions(method: Method) -> list[tuple[bool, str]]:
-    normed = method.architecture in ("dcgan", "keras")
     paired = method.objective == "relativistic"
     return [
         (
-            method.penalty > 0 and normed,
+            method.penalty > 0 and method.architecture in NORMED,
             f"penalty {method.penalty:g} needs networks without batch norm, and those of architecture "
             f"{method.architecture} have it: the gradient of one image's logit would depend on its neighbours; "
             "take recipe strong, or penalty=0",
@@ -122,7 +123,7 @@ def _contradictions(method: Method) -> list[tuple[bool, str]]:
             "spectral_norm contradicts the fix-up initialisation of architecture residual; leave one of them out",
         ),
         (
-            method.label_smoothing > 0 and method.objective not in ("minimax", "non-saturating"),
+            method.label_smoothing > 0 and method.objective not in CLASSIC,
             f"label_smoothing is for the objectives minimax and non-saturating; {method.objective} has no labels",
         ),
         (
@@ -143,15 +144,14 @@ def _contradictions(method: Method) -> list[tuple[bool, str]]:
 def _read(text: str) -> tuple[str, Any]:
     """Reads NAME=VALUE."""
     name, _, value = text.partition("=")
-    kinds = {field.name: field.type for field in fields(Method) if field.name not in _FLAGS}
     if name in _FLAGS:
         raise SettingsError(f"{name} has a flag of its own: say --{name} {value}")
-    if name not in kinds:
-        nearest = get_close_matches(name, kinds, n=1, cutoff=0.5)
+    if name not in SETTABLE:
+        nearest = get_close_matches(name, SETTABLE, n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise SettingsError(f"no setting is called {name[:80]!r}; {hint}settings: {', '.join(kinds)}")
+        raise SettingsError(f"no setting is called {name[:80]!r}; {hint}settings: {', '.join(SETTABLE)}")
     try:
-        return name, _value(name, kinds[name], value)
+        return name, _value(name, SETTABLE[name], value)
     except ValueError:
         raise SettingsError(f"{name} can't be {value[:80]!r}; allowed: {ALLOWED[name]}") from None
 

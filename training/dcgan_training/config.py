@@ -1,8 +1,8 @@
 """The frozen settings of a run: what the recipe says, what the data is, what the user chose.
 
 Owns `config.json` in the run directory. Settings decide the weights that come out; where the run is computed
-(device, threads, number format, build) is `dcgan_training.machine`'s. `contradictions` refuses settings that don't
-go together.
+(device, threads, number format, build) is `dcgan_training.machine`'s. `choices` refuses settings that don't go
+together.
 """
 
 import json
@@ -18,6 +18,9 @@ SIZES: Final = tuple(sorted(base << k for base in (4, 7) for k in range(1, 6) if
 
 Architecture = Literal["mlp", "keras", "dcgan", "residual"]
 Objective = Literal["minimax", "non-saturating", "hinge", "relativistic"]
+
+NORMED: Final = ("dcgan", "keras")  # architectures whose generators have batch norm
+CLASSIC: Final = ("minimax", "non-saturating")  # objectives with labels, whose equilibrium is an output of 0.5
 
 # Settings that may differ when a run is continued: none changes a weight that was already made.
 _FREE: Final = frozenset({"images", "data", "held_out"})

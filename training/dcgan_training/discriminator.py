@@ -19,7 +19,7 @@ from dcgan.bundle.manifest import CalibrationSpec
 from dcgan.generator import Part
 from dcgan.images import Pixels
 from dcgan_training.calibration import Logits, calibration, to_images, with_statistics
-from dcgan_training.config import Objective, Settings
+from dcgan_training.config import CLASSIC, Objective, Settings
 from dcgan_training.data import Dataset, load, split
 from dcgan_training.discriminator_graph import to_onnx
 from dcgan_training.errors import DataError, RunError
@@ -129,7 +129,7 @@ among held-out real images.
 | probability | sigmoid({spec.slope:.4g} * logit {spec.offset:+.4g}) |
 
 A score says how this discriminator, trained against this generator, tells the two apart, and nothing more. \
-{_EQUILIBRIUM if objective in ("minimax", "non-saturating") else _NO_EQUILIBRIUM.format(objective)} A score is \
+{_EQUILIBRIUM if objective in CLASSIC else _NO_EQUILIBRIUM.format(objective)} A score is \
 no likelihood. It means something only among images of the model's own kind: another kind of image, even a blank one, \
 may score above most of them. It orders images of one model; between two models it compares nothing."""
 

@@ -23,12 +23,10 @@ from dcgan_training.extractors import CLASSIFIER, RANDOM, ClassifierFeatures, Ex
 from dcgan_training.features import RandomFeatures
 from dcgan_training.memorisation import memorisation
 from dcgan_training.probe import Labelled, balanced, has_maps, probe
-from dcgan_training.quality import SECTION, Figure, Report
+from dcgan_training.quality import SAMPLES, SECTION, STACKED_SAMPLES, Figure, Report
 from dcgan_training.real_images import gather
-from dcgan_training.stacked_digits import SAMPLES as STACKED_SAMPLES
 from dcgan_training.stacked_digits import Modes, stacked_digits
 
-SAMPLES: Final = 10_000
 NEIGHBOURS: Final = 5
 _SEED: Final = 0
 _CLASSIFIER_WIDTH: Final = 32

@@ -18,18 +18,16 @@ from typing import Final, Protocol
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 
 from dcgan.generator.sessions import Session
 from dcgan.images import Pixels
+from dcgan.latents import Floats32
 from dcgan_training.classifier import Classifier
 from dcgan_training.errors import DataError
 
 RANDOM: Final = "random"
 CLASSIFIER: Final = "classifier"
 _DIGITS: Final = 12  # of a sha256, in a name
-
-Rows = NDArray[np.float32]
 
 
 class Extractor(Protocol):
@@ -39,7 +37,7 @@ class Extractor(Protocol):
     def name(self) -> str:
         """What stands in the keys of figures."""
 
-    def __call__(self, images: Pixels) -> Rows:
+    def __call__(self, images: Pixels) -> Floats32:
         """Gives float32 (n, d) for uint8 (n, size, size, channels)."""
 
 
@@ -50,7 +48,7 @@ class ClassifierFeatures:
         self._network = network
         self.name = f"classifier-{digest(labels)}"
 
-    def __call__(self, images: Pixels) -> Rows:
+    def __call__(self, images: Pixels) -> Floats32:
         """As for `Extractor`."""
         return self._network.look(images)[0]
 
@@ -83,12 +81,12 @@ class OnnxFeatures:
             )
         self._session = Session(graph, file, "auto")
 
-    def __call__(self, images: Pixels) -> Rows:
+    def __call__(self, images: Pixels) -> Floats32:
         """As for `Extractor`."""
         size = self._session.largest_batch
         return np.concatenate([self._look(images[first : first + size]) for first in range(0, len(images), size)])
 
-    def _look(self, images: Pixels) -> Rows:
+    def _look(self, images: Pixels) -> Floats32:
         pixels = np.repeat(images, self._repeats, axis=3)
         given = (
             np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32) / np.float32(255) if self._floats else pixels

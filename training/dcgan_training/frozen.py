@@ -21,8 +21,8 @@ from torch import nn
 from dcgan.bundle import GENERATOR, Bundle
 from dcgan.errors import BundleError
 from dcgan.latents import Floats32
-from dcgan_training.average import to_uint8
 from dcgan_training.graph import OPSET
+from dcgan_training.networks import to_uint8
 
 _CHAIN: Final = re.compile(
     r"Gemm (Relu Reshape|Reshape Relu) (ConvTranspose Relu )*ConvTranspose Tanh Add Mul Round Clip Cast Transpose"

@@ -15,6 +15,7 @@ from dcgan_training.files import write_atomically
 from dcgan_training.trainer import Losses
 
 FILE: Final = "history.jsonl"
+_LEAST_VARIANCE: Final = 1e-12  # of images that are all the same
 
 Kind = Literal["collapse", "diverged", "discriminator-won", "never-moved", "over-training"]
 
@@ -41,6 +42,16 @@ class Check:
     real_distance: float
     real_variance: float
 
+    @property
+    def share(self) -> float:
+        """The distance as a share of the real images' variance."""
+        return self.frechet_distance / max(self.real_variance, _LEAST_VARIANCE)
+
+    @property
+    def real_share(self) -> float:
+        """The same of the real images' own distance."""
+        return self.real_distance / max(self.real_variance, _LEAST_VARIANCE)
+
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
@@ -64,6 +75,11 @@ class Record:
 
     images: int
     what: Reading | Check | Alarm
+
+
+def figure(value: float) -> str:
+    """Writes a distance in three digits, or as many as a whole number needs: "0.612", "84.1", "6,220"."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 class History:

@@ -20,6 +20,8 @@ from torch.nn.functional import adaptive_max_pool2d, cross_entropy
 from dcgan import bundle
 from dcgan.generator.sessions import Session
 from dcgan.images import Pixels
+from dcgan.latents import Floats32
+from dcgan_training.classifier import Codes
 
 LABELLED: Final = 1000
 _POOLED: Final = 4  # px
@@ -29,9 +31,7 @@ _STEPS: Final = 100  # of the fit, at most
 _RANK: Final = 1e-12  # of the largest eigenvalue: below it there is nothing but rounding
 _ACTIVATIONS: Final = frozenset({"LeakyRelu", "Relu"})
 
-Rows = NDArray[np.float32]
 Wide = NDArray[np.float64]
-Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,12 @@ class Maps:
             model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
         self._session = Session(model.SerializeToString(), Path(bundle.DISCRIMINATOR), "cpu")
 
-    def __call__(self, images: Pixels) -> Rows:
+    def __call__(self, images: Pixels) -> Floats32:
         """Gives float32 (n, d) for uint8 images."""
         size = self._session.largest_batch
         return np.concatenate([self._look(images[first : first + size]) for first in range(0, len(images), size)])
 
-    def _look(self, images: Pixels) -> Rows:
+    def _look(self, images: Pixels) -> Floats32:
         found = self._session.run({"images": images})
         pooled = [_pool(torch.from_numpy(found[name])).flatten(1) for name in self._names]
         return torch.cat(pooled, 1).numpy()
@@ -110,11 +110,11 @@ def _pool(maps: torch.Tensor) -> torch.Tensor:
     return maps if maps.shape[2] <= _POOLED else adaptive_max_pool2d(maps, _POOLED)
 
 
-def _flat(images: Pixels) -> Rows:
+def _flat(images: Pixels) -> Floats32:
     return images.reshape(len(images), -1).astype(np.float32)
 
 
-def _accuracy(train: Rows, codes: Codes, test: Rows, true: Codes) -> float:
+def _accuracy(train: Floats32, codes: Codes, test: Floats32, true: Codes) -> float:
     """Learns and judges; float64."""
     one, two = _in_span(*_standardised(train, test))
     classes, targets = np.unique(codes, return_inverse=True)
@@ -161,7 +161,7 @@ def _in_span(train: Wide, test: Wide) -> tuple[Wide, Wide]:
     return np.column_stack([one, np.ones(len(one))]), np.column_stack([two, np.ones(len(two))])
 
 
-def _standardised(train: Rows, test: Rows) -> tuple[Wide, Wide]:
+def _standardised(train: Floats32, test: Floats32) -> tuple[Wide, Wide]:
     """Gives both with the training rows' mean 0 and deviation 1; columns that are constant there are 0."""
     mean, deviation = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
     scale = np.where(deviation > 0.0, 1.0 / np.where(deviation > 0.0, deviation, 1.0), 0.0)

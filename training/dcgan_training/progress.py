@@ -14,14 +14,13 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from dcgan_training.config import Objective
+from dcgan_training.config import CLASSIC, Objective
 from dcgan_training.events import Events
-from dcgan_training.history import Alarm, Check
+from dcgan_training.history import Alarm, Check, figure
 from dcgan_training.trainer import Losses
 
 _LINE_EVERY_S: Final = 30.0
 _SPEED_READINGS: Final = 20
-_BY_OUTPUTS: Final = ("minimax", "non-saturating")  # objectives whose equilibrium is an output of 0.5
 
 
 class Budget:
@@ -135,7 +134,7 @@ def displaying(
 
 def described(losses: Losses, objective: Objective) -> str:
     """Says the losses, and how far ahead the discriminator is: by its outputs where 0.5 is equilibrium, or the gap."""
-    if objective in _BY_OUTPUTS:
+    if objective in CLASSIC:
         ahead = f"output real {losses.belief_real:.2f} fake {losses.belief_fake:.2f}"
     else:
         ahead = f"gap {losses.gap:.2f}"
@@ -148,11 +147,6 @@ def measured(check: Check) -> str:
         f"diversity {check.diversity:.2f}, Fréchet distance {figure(check.frechet_distance)}, "
         f"coverage {check.coverage:.2f}"
     )
-
-
-def figure(value: float) -> str:
-    """Writes a distance in three digits, or as many as a whole number needs: "0.612", "84.1", "6,220"."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:

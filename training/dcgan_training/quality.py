@@ -26,6 +26,8 @@ from typing import Final
 from rich.table import Table
 
 SECTION: Final = "Quality"
+SAMPLES: Final = 10_000
+STACKED_SAMPLES: Final = 26_000  # as in the papers
 REAL: Final = "real"
 
 

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dcgan.images import Pixels
-from dcgan_training.classifier import Classifier
+from dcgan_training.classifier import Classifier, Codes
 from dcgan_training.data import idx, load, positions
 from dcgan_training.errors import DataError, RunError
 from dcgan_training.networks import channels_last, signed
 
-SAMPLES: Final = 26_000  # as in the papers
 MODES: Final = 1000
 LEAST_ACCURACY: Final = 0.992  # of the digit classifier on test digits
 _DIGITS: Final = 10
@@ -42,8 +41,6 @@ _FILES: Final = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-
-Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

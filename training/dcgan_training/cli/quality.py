@@ -16,6 +16,7 @@ from dcgan.errors import OutputError, SettingsError
 from dcgan_training.cli import flags, training
 from dcgan_training.cli.output import say
 from dcgan_training.files import output_error, write_atomically
+from dcgan_training.quality import SAMPLES, STACKED_SAMPLES
 
 if TYPE_CHECKING:
     from dcgan_training.evaluate import Request
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from dcgan_training.requirements import Requirement
 
 BELOW_THE_BAR: Final = 4  # the exit code
-_SAMPLES: Final = 10_000
-_STACKED_SAMPLES: Final = 26_000
 
 
 def add_commands(commands: Any) -> None:
@@ -207,13 +206,13 @@ def _add_measures(add: Callable[..., Any]) -> None:
         help="random, classifier, or a FILE.onnx; may be given again, requirements mean the first (default: random; "
         "with --labels classifier, then random)",
     )
-    add("--samples", type=flags.whole(100, 1_000_000), default=_SAMPLES, metavar="N", help=f"(default: {_SAMPLES})")
+    add("--samples", type=flags.whole(100, 1_000_000), default=SAMPLES, metavar="N", help=f"(default: {SAMPLES})")
     add("--stacked-digits", type=Path, metavar="DIR", help="MNIST's folder, to count modes by (default: not counted)")
     add(
         "--stacked-samples",
         type=flags.whole(1000, 10_000_000),
-        default=_STACKED_SAMPLES,
+        default=STACKED_SAMPLES,
         metavar="N",
-        help=f"to count modes of (default: {_STACKED_SAMPLES})",
+        help=f"to count modes of (default: {STACKED_SAMPLES})",
     )
     add("--json", type=Path, metavar="FILE", help="to write the figures to (default: none)")

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgan import images
-from dcgan_training import history
+from dcgan_training import history, run_directory
 from dcgan_training.config import Settings
 from dcgan_training.files import write_atomically
-from dcgan_training.history import Alarm, Check, Reading, Record
-from dcgan_training.progress import figure
+from dcgan_training.history import Alarm, Check, Reading, Record, figure
 from dcgan_training.report.charts import Chart, Line, drawn
 from dcgan_training.report.verdict import verdict
 from dcgan_training.trainer import Losses
@@ -41,7 +40,7 @@ def write(directory: Path) -> Path:
         RunError: there is no run, or its files hold something else.
         OSError: the disk refuses.
     """
-    settings = Settings.load(directory / "config.json")
+    settings = Settings.load(directory / run_directory.CONFIG)
     records = history.read(directory)
     rules, _ = replay(settings, records)
     frame = Template(resources.files(__package__).joinpath("page.html").read_text())
@@ -56,7 +55,7 @@ def write(directory: Path) -> Path:
         figures=_figures(rules),
         alarms=_alarms(records),
         charts="".join(_charts(settings, records, rules)),
-        grids=_grids(directory / "samples"),
+        grids=_grids(directory / run_directory.SAMPLES),
         settings=_table({name: value for name, value in asdict(settings).items() if name not in ("data_digest",)}),
     )
     file = directory / FILE
@@ -80,7 +79,7 @@ def _figures(rules: Rules) -> str:
     best = next((check for images, check in checks if images == rules.seen.best), last)
     tiles = [
         ("Fréchet distance", figure(last.frechet_distance), f"best {figure(best.frechet_distance)}"),
-        ("share of real variance", f"{_share(last):.1%}", f"real images: {_real_share(last):.1%}"),
+        ("share of real variance", f"{last.share:.1%}", f"real images: {last.real_share:.1%}"),
         ("coverage", f"{last.coverage:.2f}", f"best check {best.coverage:.2f}"),
         ("precision", f"{last.precision:.2f}", f"best check {best.precision:.2f}"),
         ("diversity", f"{last.diversity:.2f}", "of real images'"),
@@ -90,14 +89,6 @@ def _figures(rules: Rules) -> str:
         f'<div class="tile"><small>{escape(name)}</small><b>{value}</b><small>{escape(note)}</small></div>'
         for name, value, note in tiles
     )
-
-
-def _share(check: Check) -> float:
-    return check.frechet_distance / max(check.real_variance, 1e-12)
-
-
-def _real_share(check: Check) -> float:
-    return check.real_distance / max(check.real_variance, 1e-12)
 
 
 def _alarms(records: list[Record]) -> str:

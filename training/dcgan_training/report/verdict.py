@@ -32,8 +32,7 @@ def verdict(settings: Settings, seen: Seen, images: int) -> tuple[State, str]:
 
 
 def _sample_words(check: Check) -> str:
-    share = check.frechet_distance / max(check.real_variance, 1e-12)
     return (
         f"the samples are {check.diversity:.0%} as diverse as real images, cover {check.coverage:.0%} of those held "
-        f"out, and their Fréchet distance is {share:.1%} of the variance of real images"
+        f"out, and their Fréchet distance is {check.share:.1%} of the variance of real images"
     )

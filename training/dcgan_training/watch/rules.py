@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dcgan_training.config import Method
-from dcgan_training.history import Alarm, Check, Kind, Reading, Record
+from dcgan_training.history import Alarm, Check, Kind, Reading, Record, figure
 from dcgan_training.trainer import Losses
 
 EARLY_SHARE: Final = 0.1  # of the run, in which much is forgiven
@@ -164,8 +164,8 @@ def over_training(seen: Seen) -> str | None:
     if not all(check.frechet_distance > limit for check in last):
         return None
     return (
-        f"over-training: the Fréchet distance from held-out images is {_figure(last[-1].frechet_distance)} and was "
-        f"above {_figure(limit)} in {OVER_CHECKS} checks running; it was best, {_figure(best)}, after {seen.best:,} "
+        f"over-training: the Fréchet distance from held-out images is {figure(last[-1].frechet_distance)} and was "
+        f"above {figure(limit)} in {OVER_CHECKS} checks running; it was best, {figure(best)}, after {seen.best:,} "
         "images: stop here and take that checkpoint, or start again with more images, --flip, or recipe scarce"
     )
 
@@ -246,12 +246,8 @@ def _unmoved(what: str) -> str:
 
 
 def _yardstick(check: Check) -> str:
-    distance, mean = _figure(check.frechet_distance), _figure(check.real_variance)
+    distance, mean = figure(check.frechet_distance), figure(check.real_variance)
     return f"one mean image drawn again and again ({distance}, above {mean})"
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _best(seen: Seen) -> str:
