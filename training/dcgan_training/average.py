@@ -5,13 +5,13 @@ along: they are recomputed from what the average itself draws, each time it is u
 """
 
 import copy
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from dcgan import latents
+from dcgan_training.batches import batches
 from dcgan_training.config import Settings
 from dcgan_training.networks import Generator, batch_norms, to_uint8
 
@@ -24,7 +24,7 @@ def decay_per_step(half_life_images: int, batch_size: int) -> float:
 
 
 @torch.no_grad()
-def calibrated(average: Generator, settings: Settings, batches: int = _CALIBRATION_BATCHES) -> Generator:
+def calibrated(average: Generator, settings: Settings, batch_count: int = _CALIBRATION_BATCHES) -> Generator:
     """Copies the average, with batch-norm statistics of its own: the mean over some batches of training latents.
 
     A network without batch norm is copied as it is. 64 batches are for what is shown and exported.
@@ -41,7 +41,7 @@ def calibrated(average: Generator, settings: Settings, batches: int = _CALIBRATI
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean of all batches
     size = settings.batch_size
-    for first in range(0, batches * size, size):
+    for first in range(0, batch_count * size, size):
         names = np.arange(first, first + size, dtype=np.uint64)
         values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior, stream=latents.TRAINING_STREAM)
         twin(torch.from_numpy(values).to(twin.device))
@@ -60,10 +60,5 @@ def draw(generator: Generator, values: NDArray[np.float32], batch_size: int = 10
     Returns:
         uint8 of shape (n, size, size, channels).
     """
-    drawn = (to_uint8(generator(part), generator.low) for part in _parts(generator, values, batch_size))
-    return np.concatenate([images.cpu().numpy() for images in drawn])
-
-
-def _parts(generator: Generator, values: NDArray[np.float32], batch_size: int) -> Iterator[torch.Tensor]:
-    for first in range(0, len(values), batch_size):
-        yield torch.from_numpy(values[first : first + batch_size]).to(generator.device)
+    drawn = (generator(torch.from_numpy(batch).to(generator.device)) for batch in batches(values, batch_size))
+    return np.concatenate([to_uint8(images, generator.low).cpu().numpy() for images in drawn])

@@ -4,7 +4,7 @@ One trunk, and for each column of the labels one head, a softmax over the column
 data set and a generator give them; the network sees them as float32 in [-1, 1].
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -14,11 +14,14 @@ from torch import nn
 
 from dcgan.images import Pixels
 from dcgan.latents import Floats32
+from dcgan_training.batches import batches
 from dcgan_training.data import positions
 from dcgan_training.labels import UNLABELLED
 from dcgan_training.networks import signed
 
 Codes = NDArray[np.int64]
+Vary = Callable[[torch.Tensor], torch.Tensor]
+"""Changes a batch, float32 (n, channels, size, size) in [-1, 1], as its labels allow."""
 
 FEATURES: Final = 128  # values that the trunk gives for an image
 _BATCH: Final = 128
@@ -58,14 +61,23 @@ class Classifier(nn.Module):
         Returns:
             The features, float32 (n, 128), and for each column the probabilities of its values, float32 (n, values).
         """
-        features = torch.cat([self.trunk(signed(torch.from_numpy(batch))) for batch in _batches(images)])
+        features = torch.cat(
+            [self.trunk(signed(torch.from_numpy(batch))) for batch in batches(images, _DRAWN_TOGETHER)]
+        )
         return features.numpy(), [head(features).softmax(1).numpy() for head in self.heads]
 
 
 def train(
-    images: Pixels, codes: Codes, value_counts: Sequence[int], *, width: int, seed: int, shown: int
+    images: Pixels,
+    codes: Codes,
+    value_counts: Sequence[int],
+    *,
+    width: int,
+    seed: int,
+    shown: int,
+    vary: Vary | None = None,
 ) -> Classifier:
-    """Trains a classifier by Adam, its rate falling to nothing, on images shifted and mirrored at random.
+    """Trains a classifier by Adam, its rate falling to nothing, on images that are varied at random.
 
     Args:
         images: uint8 (n, size, size, channels).
@@ -74,7 +86,9 @@ def train(
         width: channels of the first feature map.
         seed: uint64, of the weights, the order and the shifts.
         shown: images to train on, each of them as often as that takes.
+        vary: changes each batch, by torch's own random numbers; None shifts and mirrors it.
     """
+    vary = vary or _varied
     torch.manual_seed(seed % (1 << 63))
     network = Classifier(images.shape[1], images.shape[3], width, value_counts)
     batch = min(_BATCH, len(images))
@@ -83,7 +97,7 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     for step in range(steps):
         rows = positions(seed, step * batch, batch, len(images))
-        logits = network(_varied(signed(torch.from_numpy(images[rows]))))
+        logits = network(vary(signed(torch.from_numpy(images[rows]))))
         losses = [
             nn.functional.cross_entropy(column, target, ignore_index=UNLABELLED, reduction="sum")
             for column, target in zip(logits, torch.from_numpy(codes[rows]).unbind(1), strict=True)
@@ -117,8 +131,3 @@ def _varied(images: torch.Tensor) -> torch.Tensor:
     top, left, mirrored = [*torch.randint(2 * reach + 1, (2,)).tolist(), int(torch.randint(2, ()))]
     shifted = padded[:, :, top : top + size, left : left + size]
     return shifted.flip(3) if mirrored else shifted
-
-
-def _batches(images: Pixels) -> Iterator[Pixels]:
-    for first in range(0, len(images), _DRAWN_TOGETHER):
-        yield images[first : first + _DRAWN_TOGETHER]

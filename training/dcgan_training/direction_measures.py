@@ -19,6 +19,7 @@ from dcgan.bundle.manifest import LatentSpec
 from dcgan.generator import Generator
 from dcgan.images import Pixels
 from dcgan.latents import Floats32
+from dcgan_training.batches import batches
 from dcgan_training.classifier import Classifier
 
 _NEIGHBOURS: Final = 3
@@ -63,9 +64,8 @@ class Sampler:
     def images(self, values: Floats32) -> Pixels:
         """Draws uint8 (n, height, width, channels)."""
         batch = self._generator.largest_batch
-        parts = [values[first : first + batch] for first in range(0, len(values), batch)]
         with ThreadPoolExecutor(self._threads) as pool:
-            return np.concatenate(list(pool.map(self._generator.run, parts)))
+            return np.concatenate(list(pool.map(self._generator.run, batches(values, batch))))
 
 
 class Realism:
@@ -82,8 +82,8 @@ class Realism:
 
     def precision(self, features: Floats32) -> float:
         """Gives the share of float32 (m, k) features that lie within reach of a real one."""
-        parts = [torch.from_numpy(features[first : first + _CHUNK]) for first in range(0, len(features), _CHUNK)]
-        near = [(torch.cdist(part, self._real) <= self._reach).any(1) for part in parts]
+        rows = map(torch.from_numpy, batches(features, _CHUNK))
+        near = [(torch.cdist(batch, self._real) <= self._reach).any(1) for batch in rows]
         return float(torch.cat(near).float().mean())
 
 

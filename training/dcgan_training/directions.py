@@ -23,6 +23,7 @@ from dcgan.generator import Generator
 from dcgan.images import Pixels
 from dcgan.latents import Floats32
 from dcgan_training import classifier, direction_vectors, labels, strips
+from dcgan_training.batches import batches
 from dcgan_training.card import with_section
 from dcgan_training.classifier import Classifier, Codes
 from dcgan_training.data import Dataset, positions
@@ -219,8 +220,8 @@ def _classifier(
 
 def _probabilities(sampler: Sampler, network: Classifier, values: Floats32) -> list[Floats32]:
     """Gives what a classifier sees in the samples of float32 (n, dim) latents: float32 (n, values) for each column."""
-    parts = [network.look(sampler.images(values[first : first + _CHUNK]))[1] for first in range(0, len(values), _CHUNK)]
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+    seen = [network.look(sampler.images(batch))[1] for batch in batches(values, _CHUNK)]
+    return [np.concatenate(column) for column in zip(*seen, strict=True)]
 
 
 def _vectors(looks: _Looks, attributes: Sequence[Attribute], required: bool, say: Say) -> dict[str, Floats32]:

@@ -18,18 +18,17 @@ from dcgan import bundle, latents
 from dcgan.bundle.manifest import CalibrationSpec
 from dcgan.generator import Part
 from dcgan.images import Pixels
+from dcgan_training.batches import batches
 from dcgan_training.calibration import Logits, calibration, to_images, with_statistics
 from dcgan_training.config import CLASSIC, Objective, Settings
-from dcgan_training.data import Dataset, load, split
+from dcgan_training.data import MIN_TEST_IMAGES, Dataset, in_both, load, shape_of, split
 from dcgan_training.discriminator_graph import to_onnx
 from dcgan_training.errors import DataError, RunError
-from dcgan_training.fitting import in_both
 from dcgan_training.networks import Discriminator
 
 SECTION: Final = "Score"
 PARITY_BATCH_SIZES: Final = (1, 2, 7, 64)
 _PARITY_LIMIT: Final = 1e-3  # of the largest logit, or of 1; the two sum in another order
-LEAST_HELD_OUT: Final = 100  # images; fewer can't say where a percentile lies
 _PART: Final = 100  # images drawn or judged at a time
 _EQUILIBRIUM: Final = (
     "Where training with a classic loss, as here, reached its equilibrium, every image would have the probability 0.5."
@@ -58,11 +57,11 @@ def check_held_out(held_out: Dataset, settings: Settings, path: object) -> bool:
     """
     found, wanted = (held_out.size, held_out.channels), (settings.size, settings.channels)
     if found != wanted:
-        raise DataError(path, f"its images are {_shape(*found)}, but those of the run are {_shape(*wanted)}")
+        raise DataError(path, f"its images are {shape_of(*found)}, but those of the run are {shape_of(*wanted)}")
     if held_out.digest == settings.data_digest:
         raise DataError(path, "is what the run was trained on; name images that it never saw")
-    if len(held_out) < LEAST_HELD_OUT:
-        raise DataError(path, f"holds {len(held_out)} images; calibration needs {LEAST_HELD_OUT} or more")
+    if len(held_out) < MIN_TEST_IMAGES:
+        raise DataError(path, f"holds {len(held_out)} images; calibration needs {MIN_TEST_IMAGES} or more")
     own = _own(settings)
     seen = 0 if own is None else in_both(held_out, own)
     if seen:
@@ -150,12 +149,12 @@ def _generated(settings: Settings, count: int, draw: Callable[[latents.Floats32]
     """Draws images of the run's seed; its training took its latents from another stream."""
     names = np.arange(count, dtype=np.uint64)
     values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior)
-    return np.concatenate([draw(values[first : first + _PART]) for first in range(0, count, _PART)])
+    return np.concatenate([draw(batch) for batch in batches(values, _PART)])
 
 
 def _logits(part: Part, pixels: Pixels) -> Logits:
     """Judges images as a server will: float64 (n,)."""
-    rows = [part.run(np.ascontiguousarray(pixels[first : first + _PART]))[0] for first in range(0, len(pixels), _PART)]
+    rows = [part.run(np.ascontiguousarray(batch))[0] for batch in batches(pixels, _PART)]
     return np.concatenate(rows).astype(np.float64)
 
 
@@ -171,7 +170,3 @@ def _check_parity(part: Part, source: Discriminator, pixels: Pixels) -> None:
                 f"the exported discriminator doesn't judge as torch does: at batch size {size} its logits are off by "
                 f"{apart:.3g} at most, where {allowed:g} are allowed"
             )
-
-
-def _shape(size: int, channels: int) -> str:
-    return f"{size}x{size} {'grey' if channels == 1 else 'RGB'}"

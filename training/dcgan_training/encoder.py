@@ -18,10 +18,9 @@ from dcgan.errors import OutputError
 from dcgan.generator.sessions import Session
 from dcgan_training import encoder_network, frozen, gradient_graph
 from dcgan_training.card import with_section
-from dcgan_training.data import Dataset
+from dcgan_training.data import Dataset, in_both
 from dcgan_training.encoder_training import BATCH_SIZE, Plan, Reading, train
 from dcgan_training.errors import RunError
-from dcgan_training.fitting import in_both
 from dcgan_training.machine import Machine
 from dcgan_training.networks import signed
 from dcgan_training.reconstruct import REFINE_STEPS, Reconstruction

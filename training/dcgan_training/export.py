@@ -25,7 +25,7 @@ from dcgan.errors import OutputError, SettingsError
 from dcgan_training import average, checkpoint, discriminator, known, run_directory
 from dcgan_training.card import model_card, with_section
 from dcgan_training.config import Settings
-from dcgan_training.data import digest_of, load
+from dcgan_training.data import MIN_TEST_IMAGES, digest_of, load
 from dcgan_training.errors import DataError, RunError
 from dcgan_training.graph import OPSET, to_onnx
 from dcgan_training.networks import Discriminator, Generator, build_discriminator, build_generator, initialize
@@ -184,11 +184,11 @@ def _state(directory: Path, choice: Choice, say: Say) -> dict[str, Any]:
 
 def _why_uncalibrated(settings: Settings, held_out: Path | None) -> str:
     """Says why there are no images to calibrate a discriminator on, as `discriminator.why_none` does."""
-    if held_out is not None or settings.held_out_count >= discriminator.LEAST_HELD_OUT:
+    if held_out is not None or settings.held_out_count >= MIN_TEST_IMAGES:
         return ""
     if settings.held_out_count == 0:
         return "its run held no images out, so without --held-out no discriminator is exported"
-    return f"its run held out {settings.held_out_count} images, and calibration needs {discriminator.LEAST_HELD_OUT}"
+    return f"its run held out {settings.held_out_count} images, and calibration needs {MIN_TEST_IMAGES}"
 
 
 def _own_held_out(directory: Path, settings: Settings) -> NDArray[np.uint8]:

@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 from dcgan.generator.sessions import Session
 from dcgan.images import Pixels
 from dcgan.latents import Floats32
+from dcgan_training.batches import batches
 from dcgan_training.classifier import Classifier
 from dcgan_training.errors import DataError
 
@@ -83,8 +84,7 @@ class OnnxFeatures:
 
     def __call__(self, images: Pixels) -> Floats32:
         """As for `Extractor`."""
-        size = self._session.largest_batch
-        return np.concatenate([self._look(images[first : first + size]) for first in range(0, len(images), size)])
+        return np.concatenate([self._look(batch) for batch in batches(images, self._session.largest_batch)])
 
     def _look(self, images: Pixels) -> Floats32:
         pixels = np.repeat(images, self._repeats, axis=3)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, pad
 
 from dcgan import latents
+from dcgan_training.batches import batches
 from dcgan_training.errors import RunError
 from dcgan_training.networks import channels_last, signed
 
@@ -72,8 +73,7 @@ class RandomFeatures:
     @torch.no_grad()
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Looks at uint8 (n, side, side, channels) images, side 8 or more; gives float32 (n, d)."""
-        parts = [self._look(images[first : first + _BATCH]) for first in range(0, len(images), _BATCH)]
-        return torch.cat(parts).mul_(_SCALE).numpy()
+        return torch.cat([self._look(batch) for batch in batches(images, _BATCH)]).mul_(_SCALE).numpy()
 
     def _look(self, images: NDArray[np.uint8]) -> torch.Tensor:
         maps, layers = channels_last(signed(torch.tensor(images))), []

@@ -1,7 +1,6 @@
 """Data sets as the model of a bundle draws them: of its size, and with its channels."""
 
 import dataclasses
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +33,3 @@ def fitting(path: Path, manifest: Manifest, broken: Broken = "refuse") -> Datase
     if data.channels == image.channels:
         return data
     return dataclasses.replace(data, images=np.repeat(data.images, image.channels, axis=3))
-
-
-def in_both(one: Dataset, other: Dataset) -> int:
-    """Counts the images of `one` that `other` has too, pixel for pixel."""
-    there = {hashlib.sha256(image.tobytes()).digest() for image in other.images}
-    return sum(hashlib.sha256(image.tobytes()).digest() in there for image in one.images)

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from torch.nn.functional import adaptive_avg_pool2d
 
 from dcgan.images import Pixels
+from dcgan_training.batches import batches
 from dcgan_training.figures import nearest
 from dcgan_training.networks import signed
 
 _WIDEST: Final = 32  # px
+_BATCH: Final = 512  # images that are pooled at a time
 _DEVIATIONS: Final = 1.96  # of a normal distribution: 95 % lie within
 
 
@@ -69,8 +71,5 @@ def _share(rows: NDArray[np.float32], trained: NDArray[np.float32], held_out: ND
 def _rows(images: Pixels) -> NDArray[np.float32]:
     if images.shape[1] <= _WIDEST:
         return images.reshape(len(images), -1).astype(np.float32)
-    parts = [
-        adaptive_avg_pool2d(signed(torch.tensor(images[first : first + 512])), _WIDEST).flatten(1)
-        for first in range(0, len(images), 512)
-    ]
-    return torch.cat(parts).numpy()
+    pooled = [adaptive_avg_pool2d(signed(torch.tensor(batch)), _WIDEST).flatten(1) for batch in batches(images, _BATCH)]
+    return torch.cat(pooled).numpy()

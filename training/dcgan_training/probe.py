@@ -21,6 +21,7 @@ from dcgan import bundle
 from dcgan.generator.sessions import Session
 from dcgan.images import Pixels
 from dcgan.latents import Floats32
+from dcgan_training.batches import batches
 from dcgan_training.classifier import Codes
 
 LABELLED: Final = 1000
@@ -90,8 +91,7 @@ class Maps:
 
     def __call__(self, images: Pixels) -> Floats32:
         """Gives float32 (n, d) for uint8 images."""
-        size = self._session.largest_batch
-        return np.concatenate([self._look(images[first : first + size]) for first in range(0, len(images), size)])
+        return np.concatenate([self._look(batch) for batch in batches(images, self._session.largest_batch)])
 
     def _look(self, images: Pixels) -> Floats32:
         found = self._session.run({"images": images})

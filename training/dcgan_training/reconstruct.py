@@ -13,6 +13,7 @@ from dcgan import generator, images, latents
 from dcgan.bundle import Bundle
 from dcgan.generator import Images, parts_of
 from dcgan.latents import Floats32, Refinement
+from dcgan_training.batches import batches
 from dcgan_training.data import positions
 
 REFINE_STEPS: Final = 50
@@ -86,16 +87,15 @@ class Reconstruction:
 
     def _batches(self, rows: np.ndarray) -> Sequence[np.ndarray]:
         """Cuts rows into batches of the size that a session is fastest with."""
-        size = self._generator.largest_batch
-        return [rows[first : first + size] for first in range(0, len(rows), size)]
+        return list(batches(rows, self._generator.largest_batch))
 
 
 def _nearest(originals: Images, others: Images) -> float:
     """Gives the mean error of the nearest of `others`, (k, h, w, c), to each of `originals`, (n, h, w, c)."""
     one = _normalised(originals)
     lengths, nearest = np.square(one).sum(1), np.full(len(one), np.inf, np.float32)
-    for first in range(0, len(others), _COMPARED):
-        two = _normalised(others[first : first + _COMPARED])
+    for batch in batches(others, _COMPARED):
+        two = _normalised(batch)
         squares = lengths[:, None] + np.square(two).sum(1) - 2.0 * one @ two.T
         nearest = np.minimum(nearest, squares.min(1))
     return float(nearest.mean() / one.shape[1])

@@ -19,20 +19,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dcgan.images import Pixels
+from dcgan_training import classifier
 from dcgan_training.classifier import Classifier, Codes
-from dcgan_training.data import idx, load, positions
+from dcgan_training.data import idx, load
 from dcgan_training.errors import DataError, RunError
-from dcgan_training.networks import channels_last, signed
+from dcgan_training.networks import channels_last
 
 MODES: Final = 1000
 LEAST_ACCURACY: Final = 0.992  # of the digit classifier on test digits
 _DIGITS: Final = 10
 _WIDTH: Final = 48
 _SHOWN: Final = 1_000_000  # digits to train on
-_BATCH: Final = 128
 _PIECES: Final = 8  # of a batch, each shifted on its own
 _SHIFT: Final = 2  # px
-_RATE: Final = 2e-3
 _COUNTED_FROM: Final = 20_000  # samples, below which a divergence has no least value worth a name
 _LEAST_SHARE: Final = 0.859  # of the mean divergence of equal frequencies; it is 0.0165 at 26,000, three deviations off
 _FILES: Final = (
@@ -152,19 +151,9 @@ def read(folder: Path, size: int) -> Digits:
 
 def train(digits: Digits) -> Classifier:
     """Trains a digit classifier by Adam, its rate falling to nothing, on digits shifted at random, never mirrored."""
-    torch.manual_seed(0)
-    network = Classifier(digits.train.shape[1], 1, _WIDTH, [_DIGITS])
-    steps = max(1, _SHOWN // _BATCH)
-    optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
-    for step in range(steps):
-        rows = positions(0, step * _BATCH, _BATCH, len(digits.train))
-        logits = network(_shifted(signed(torch.from_numpy(digits.train[rows]))))[0]
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(nn.functional.cross_entropy(logits, torch.from_numpy(digits.train_codes[rows])))
-        optimizer.step()
-        schedule.step()
-    return network.eval()
+    return classifier.train(
+        digits.train, digits.train_codes[:, None], [_DIGITS], width=_WIDTH, seed=0, shown=_SHOWN, vary=_shifted
+    )
 
 
 def classes(network: Classifier, images: Pixels) -> Codes:

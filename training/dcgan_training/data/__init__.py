@@ -12,14 +12,28 @@ from typing import Literal
 
 from dcgan_training.config import SIZES
 from dcgan_training.data import arrays, idx, pictures
-from dcgan_training.data.dataset import Dataset, digest_of
+from dcgan_training.data.dataset import Dataset, digest_of, shape_of
 from dcgan_training.data.gathering import Broken, Collector, InMemory, gather
-from dcgan_training.data.held_out import Split, check_test_set, split
+from dcgan_training.data.held_out import MIN_TEST_IMAGES, Split, check_test_set, in_both, split
 from dcgan_training.data.order import positions
 from dcgan_training.data.store import Names, stored
 from dcgan_training.errors import DataError
 
-__all__ = ["Broken", "Dataset", "Form", "Split", "check_test_set", "digest_of", "form_of", "load", "positions", "split"]
+__all__ = [
+    "MIN_TEST_IMAGES",
+    "Broken",
+    "Dataset",
+    "Form",
+    "Split",
+    "check_test_set",
+    "digest_of",
+    "form_of",
+    "in_both",
+    "load",
+    "positions",
+    "shape_of",
+    "split",
+]
 
 
 Form = Literal["pictures", "array", "idx"]

@@ -44,6 +44,11 @@ class Dataset:
         return len(self.images)
 
 
+def shape_of(size: int, channels: int) -> str:
+    """Says a shape of images: "28x28 grey"."""
+    return f"{size}x{size} {'grey' if channels == 1 else 'RGB'}"
+
+
 def digest_of(images: NDArray[np.uint8]) -> str:
     """Computes the `digest` of a data set of these images, uint8 (n, h, w, c), by parts: they may be a map."""
     digest = hashlib.sha256(f"uint8 {images.shape}".encode())

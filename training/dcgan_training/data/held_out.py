@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dcgan_training.data.dataset import Dataset, blocks, digest_of
+from dcgan_training.data.dataset import Dataset, blocks, digest_of, shape_of
 from dcgan_training.errors import DataError
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Split",
     "check_test_set",
     "digest_of",
+    "in_both",
     "joined",
     "key",
     "keys",
@@ -101,15 +102,17 @@ def check_test_set(test: Dataset, data: Dataset) -> None:
         DataError: its images have another size or other channels, are those of `data` or some of them, or are too few.
     """
     if test.images.shape[1:] != data.images.shape[1:]:
-        raise DataError(test.path, f"its images are {_shape(test)}, but those to train on are {_shape(data)}")
+        found, wanted = (shape_of(each.size, each.channels) for each in (test, data))
+        raise DataError(test.path, f"its images are {found}, but those to train on are {wanted}")
     if test.digest == data.digest:
         raise DataError(test.path, "is the data to train on; name images that training doesn't see")
     if len(test) < MIN_TEST_IMAGES:
         raise DataError(test.path, f"holds {len(test)} images; {MIN_TEST_IMAGES} or more are needed to measure with")
-    seen = int(np.isin(keys(test.images), keys(data.images)).sum())
+    seen = in_both(test, data)
     if seen:
         raise DataError(test.path, f"{seen} of its {len(test)} images are among those to train on")
 
 
-def _shape(data: Dataset) -> str:
-    return f"{data.size}x{data.size} {'grey' if data.channels == 1 else 'RGB'}"
+def in_both(one: Dataset, other: Dataset) -> int:
+    """Counts the images of `one` that `other` has too, pixel for pixel, by their keys."""
+    return int(np.isin(keys(one.images), keys(other.images)).sum())
