@@ -143,11 +143,12 @@ def _made(
     names, skipped = make(growing)
     growing.finish()
     with writing(store):
-        _record(store).unlink(missing_ok=True)  # or, after a kill, an old one would stand beside new images
-        _partial(store).replace(store)
-        images = _mapped(store)
+        images = _mapped(_partial(store))
         record = Stored(facts, digest_of(images), names, skipped)
         write_atomically(_record(store), json.dumps(asdict(record)).encode())
+        # Last: with the name goes the lock, and who comes next must find all of it. A record whose images don't come,
+        # since the process was killed here, is told by their digest.
+        _partial(store).replace(store)
     return images, record
 
 
