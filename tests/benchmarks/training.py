@@ -26,8 +26,7 @@ from dcgan_training.config import Settings
 from dcgan_training.data import load, positions
 from dcgan_training.machine import Machine, keep_freed_memory
 from dcgan_training.networks import build_discriminator, build_generator, initialize
-from dcgan_training.train import batch_of
-from dcgan_training.trainer import Trainer
+from dcgan_training.trainer import Trainer, batch_of
 
 FILES = 4000  # images on the disk for the tutorials' loop; the page cache holds them
 

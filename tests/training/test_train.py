@@ -217,3 +217,13 @@ def test_the_best_checkpoint_stays(tmp_path: Path) -> None:
     best = min(checks, key=lambda line: line["check"]["frechet_distance"])  # type: ignore[index]
     (kept,) = (run / "best").iterdir()
     assert kept.name.startswith(f"{best['images']:012d}-")
+
+
+def test_a_refused_command_leaves_what_the_run_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Other data under the same --output: the run can still be exported with its own images."""
+    run = trained(tmp_path / "run", images=128)
+    before = (run / "held_out.npy").read_bytes()
+    other = tmp_path / "other.npy"
+    np.save(other, load(SUBSET).images[:300])
+    assert "holds a run with" in error(run, capsys, data=other)
+    assert (run / "held_out.npy").read_bytes() == before

@@ -1,6 +1,6 @@
 """What a run is made of: the images it trains on and those it never sees, brought together in its directory."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,6 @@ from dcgan_training import run_directory
 from dcgan_training.data import Dataset, load
 from dcgan_training.data.held_out import check_test_set, digest_of, split
 from dcgan_training.distributed import World
-from dcgan_training.files import output_error, write_array
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +50,15 @@ class Source:
 
 
 def gather(source: Source, directory: Path, world: World) -> Material:
-    """Reads the images of a run and splits them; in its directory lies then what was held out.
-
-    The first process decodes; the others take what it stored.
+    """Reads the images of a run and splits them. The first process decodes; the others take what it stored.
 
     Raises:
         DataError: the images can't be read or trained on, or the test set says nothing of them.
-        OutputError: the directory can't be written.
+        OutputError: the directory can't be written to.
     """
     if world.rank > 0:
         world.wait()
-    try:
-        material = _gathered(source, directory)
-        if world.rank == 0:
-            write_array(directory / run_directory.HELD_OUT, material.held_out)
-            material = replace(material, held_out=np.load(directory / run_directory.HELD_OUT, mmap_mode="r"))
-    except OSError as error:
-        raise output_error(error, directory) from error
+    material = _gathered(source, directory)
     if world.rank == 0:
         world.wait()
     return material

@@ -16,9 +16,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dcgan_training.config import Settings
 from dcgan_training.errors import RunError
-from dcgan_training.files import output_error
+from dcgan_training.files import output_error, write_array
 
 CONFIG: Final = "config.json"
 CHECKPOINTS: Final = "checkpoints"
@@ -63,8 +66,11 @@ def claimed(directory: Path, rank: int = 0) -> Iterator[None]:
         os.close(lock)
 
 
-def settle(directory: Path, settings: Settings) -> None:
-    """Writes the settings of a run, or of one that goes on for longer.
+def settle(directory: Path, settings: Settings, held_out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Writes the settings of a run, or of one that goes on for longer, and the images that it never trains on.
+
+    Returns:
+        These images again, mapped from their file.
 
     Raises:
         RunError: there is a run with others.
@@ -74,9 +80,12 @@ def settle(directory: Path, settings: Settings) -> None:
     if file.exists():
         settings.check_continues(Settings.load(file), directory)
     try:
+        write_array(directory / HELD_OUT, held_out)
         settings.save(file)
+        mapped: NDArray[np.uint8] = np.load(directory / HELD_OUT, mmap_mode="r")
     except OSError as error:
         raise output_error(error, directory) from error
+    return mapped
 
 
 def _refuse_foreign(directory: Path) -> None:

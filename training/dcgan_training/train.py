@@ -18,12 +18,10 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dcgan import images, latents
 from dcgan_training import average, checkpoint, report, run_directory
 from dcgan_training.config import Settings
-from dcgan_training.data import positions
 from dcgan_training.distributed import World
 from dcgan_training.errors import DivergedError
 from dcgan_training.files import output_error, write_atomically
@@ -32,7 +30,7 @@ from dcgan_training.initial import Initial
 from dcgan_training.machine import Machine, keep_freed_memory
 from dcgan_training.material import Material
 from dcgan_training.progress import Display, displaying
-from dcgan_training.trainer import Losses, Trainer
+from dcgan_training.trainer import Losses, Trainer, batch_of
 from dcgan_training.watch import Alarm, Watch
 
 READ_EVERY_IMAGES: Final = 10_000
@@ -57,6 +55,29 @@ class Plan:
     on_alarm: OnAlarm = "warn"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A run to be trained.
+
+    Attributes:
+        settings: of the run; one that is already in `directory` has the same.
+        machine: where it is computed.
+        world: the processes that share it.
+        material: the images, of the size and channels that `settings` says.
+        start: weights to begin with; None draws them from the seed.
+        directory: of the run, claimed by the caller; `run_directory` says what it will hold.
+        plan: when to save and when to stop.
+    """
+
+    settings: Settings
+    machine: Machine
+    world: World
+    material: Material
+    start: Initial | None
+    directory: Path
+    plan: Plan
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a call of `train` ended: images seen so far, and the signal or the alarm that stopped it, if any did."""
@@ -65,80 +86,31 @@ class Outcome:
     stopped_by: signal.Signals | Alarm | None
 
 
-def train(
-    settings: Settings,
-    machine: Machine,
-    world: World,
-    material: Material,
-    start: Initial | None,
-    directory: Path,
-    plan: Plan,
-) -> Outcome:
-    """Trains until `settings.images` real images were shown, the hours are over, or SIGINT or SIGTERM.
-
-    Args:
-        settings: of the run; a run that is already in `directory` must have the same.
-        machine: where it is computed.
-        world: the processes that share it.
-        material: the images, of the size and channels that `settings` says.
-        start: weights to begin with; None draws them from the seed.
-        directory: of the run, claimed by the caller; `run_directory` says what it will hold.
-        plan: when to save and when to stop.
+def train(job: Job) -> Outcome:
+    """Trains until the settings' images were shown, the hours are over, or SIGINT or SIGTERM.
 
     Raises:
-        RunError: `directory` holds a run with other settings, or every checkpoint is damaged.
+        RunError: every checkpoint is damaged.
         DivergedError: a loss or a weight is no longer a finite number.
         OutputError: something can't be written; the last good checkpoint is named.
     """
     keep_freed_memory()
     try:
         with _stop_signals() as stop:
-            return _Run(settings, machine, world, material, start, directory, plan, stop).loop()
+            return _Run(job, stop).loop()
     except torch.OutOfMemoryError as error:
         raise MemoryError from error
     except OSError as error:
-        good = checkpoint.last_good(directory / run_directory.CHECKPOINTS)
-        raise output_error(error, directory, good) from error
-
-
-def batch_of(
-    settings: Settings, pixels: NDArray[np.uint8], rows: NDArray[np.int64], first: int, count: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gives what a step is taken with: a function of the seed and of how many images were shown before.
-
-    Args:
-        settings: of the run.
-        pixels: of the whole data set, uint8 (n, size, size, channels).
-        rows: places of the images that are trained on.
-        first: images shown before.
-        count: images wanted.
-
-    Returns:
-        Real images, uint8 (count, size, size, channels), and latents, float32 (count, latent_dim).
-    """
-    shown = rows[positions(settings.seed, first, count, len(rows))]
-    names = np.arange(first, first + count, dtype=np.uint64)
-    values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior, stream=latents.TRAINING_STREAM)
-    return torch.from_numpy(pixels[shown]), torch.from_numpy(values)
+        good = checkpoint.last_good(job.directory / run_directory.CHECKPOINTS)
+        raise output_error(error, job.directory, good) from error
 
 
 class _Run:
     """The loop and what it has at hand."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        machine: Machine,
-        world: World,
-        material: Material,
-        start: Initial | None,
-        directory: Path,
-        plan: Plan,
-        stop: "_Stop",
-    ) -> None:
-        self.settings, self.world, self.material, self.start = settings, world, material, start
-        self.directory, self.plan, self.stop = directory, plan, stop
-        self.trainer = Trainer(settings, machine, world)
+    def __init__(self, job: Job, stop: "_Stop") -> None:
+        self.job, self.stop = job, stop
+        self.trainer = Trainer(job.settings, job.machine, job.world)
         self.alarm: Alarm | None = None
         self.seconds = 0.0  # of training before this call
         self.notes = self._resume()
@@ -146,16 +118,16 @@ class _Run:
         self.saved = self.trainer.images
 
     def loop(self) -> Outcome:
-        trainer, total = self.trainer, self.settings.images
-        places = self.material.images, self.material.rows
+        trainer, settings, plan = self.trainer, self.job.settings, self.job.plan
+        places, total = (self.job.material.images, self.job.material.rows), settings.images
         with self._observer() as observer:
-            while trainer.images < total and not self.world.any(self._must_stop()):
+            while trainer.images < total and not self.job.world.any(self._must_stop()):
                 before = trainer.images
-                trainer.step(*batch_of(self.settings, *places, before, trainer.images_per_step))
+                trainer.step(*batch_of(settings, *places, before, trainer.images_per_step))
                 if _passed(READ_EVERY_IMAGES, before, trainer.images):
                     observer.read(trainer.images, self._finite_losses())
                 observer.check(before, trainer)
-                if _passed(self.plan.save_every, before, trainer.images):
+                if _passed(plan.save_every, before, trainer.images):
                     self._save(observer)
             if self.saved != trainer.images:
                 self._save(observer)
@@ -165,10 +137,10 @@ class _Run:
     def _resume(self) -> list[str]:
         """Takes up the newest checkpoint, or the weights to begin with; gives what its reader should know."""
         machine = self.trainer.machine
-        state, notes = checkpoint.load_newest(self.directory / run_directory.CHECKPOINTS, machine.device)
+        state, notes = checkpoint.load_newest(self.job.directory / run_directory.CHECKPOINTS, machine.device)
         if state is None:
-            if self.start is not None:
-                notes += self.start.give(self.trainer, self.material.held_out)
+            if self.job.start is not None:
+                notes += self.job.start.give(self.trainer, self.job.material.held_out)
             return notes
         self.trainer.load(state)
         self.seconds = state.get("seconds", 0.0)
@@ -178,11 +150,11 @@ class _Run:
         return [*notes, f"continuing after {self.trainer.images:,} images"]
 
     def _must_stop(self) -> bool:
-        stopped_by_alarm = self.alarm is not None and self.plan.on_alarm == "stop"
+        stopped_by_alarm = self.alarm is not None and self.job.plan.on_alarm == "stop"
         return self.stop.by is not None or stopped_by_alarm or self._time_is_up()
 
     def _time_is_up(self) -> bool:
-        return self.plan.hours is not None and self._spent_s() >= self.plan.hours * 3600.0
+        return self.job.plan.hours is not None and self._spent_s() >= self.job.plan.hours * 3600.0
 
     def _spent_s(self) -> float:
         return self.seconds + time.monotonic() - self.began
@@ -193,7 +165,7 @@ class _Run:
             raise DivergedError(
                 f"the losses are no longer finite after {self.trainer.images} images "
                 f"(discriminator {losses.discriminator}, generator {losses.generator}); "
-                f"{checkpoint.last_good(self.directory / run_directory.CHECKPOINTS)}"
+                f"{checkpoint.last_good(self.job.directory / run_directory.CHECKPOINTS)}"
             )
         return losses
 
@@ -203,15 +175,15 @@ class _Run:
 
     @contextmanager
     def _observer(self) -> Iterator["_Observer"]:
-        if self.world.rank > 0:
+        if self.job.world.rank > 0:
             yield _Observer()
             return
-        images, plan = self.trainer.images, self.plan
-        hours = None if plan.hours is None else plan.hours - self.seconds / 3600.0
-        with displaying(self.directory, images, self.settings.images, hours, self.settings.objective) as display:
-            for line in [_describe(self.settings, self.trainer.machine, self.world), *self.notes]:
+        job, settings, images = self.job, self.job.settings, self.trainer.images
+        hours = None if job.plan.hours is None else job.plan.hours - self.seconds / 3600.0
+        with displaying(job.directory, images, settings.images, hours, settings.objective) as display:
+            for line in [_describe(settings, job.machine, job.world), *self.notes]:
                 display.say(line)
-            watch = Watch(self.settings, self.material.held_out, History.open(self.directory, images))
+            watch = Watch(settings, job.material.held_out, History.open(job.directory, images))
             yield _First(self, display, watch)
 
 
@@ -244,11 +216,11 @@ class _First(_Observer):
         check, alarms = self._watch.check(trainer.images, lambda values: average.draw(shown, values))
         self._display.checked(trainer.images, check, self._watch.best)
         if self._watch.best == trainer.images:
-            checkpoint.save(self._run.directory / run_directory.BEST, trainer.images, trainer.state(), keep=1)
+            checkpoint.save(self._run.job.directory / run_directory.BEST, trainer.images, trainer.state(), keep=1)
         self._tell(trainer.images, alarms)
 
     def save(self, trainer: Trainer, seconds: float) -> None:
-        directory, settings = self._run.directory, trainer.settings
+        directory, settings = self._run.job.directory, trainer.settings
         state = {**trainer.state(), "seconds": seconds}
         checkpoint.save(directory / run_directory.CHECKPOINTS, trainer.images, state)
         names = np.arange(_GRID_COLUMNS**2, dtype=np.uint64)

@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from dcgan import latents
 from dcgan_training import augment
 from dcgan_training.average import decay_per_step
 from dcgan_training.config import Settings
+from dcgan_training.data import positions
 from dcgan_training.distributed import World
 from dcgan_training.losses import losses, zero_centred
 from dcgan_training.machine import Machine
@@ -188,6 +192,27 @@ class Trainer:
     def _clear_losses(self) -> None:
         self._sums = torch.zeros(5, device=self.machine.device)
         self._steps = 0
+
+
+def batch_of(
+    settings: Settings, pixels: NDArray[np.uint8], rows: NDArray[np.int64], first: int, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gives what a step is taken with: a function of the seed and of how many images were shown before.
+
+    Args:
+        settings: of the run.
+        pixels: of the whole data set, uint8 (n, size, size, channels).
+        rows: places of the images that are trained on.
+        first: images shown before.
+        count: images wanted.
+
+    Returns:
+        Real images, uint8 (count, size, size, channels), and latents, float32 (count, latent_dim).
+    """
+    shown = rows[positions(settings.seed, first, count, len(rows))]
+    names = np.arange(first, first + count, dtype=np.uint64)
+    values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior, stream=latents.TRAINING_STREAM)
+    return torch.from_numpy(pixels[shown]), torch.from_numpy(values)
 
 
 def _gradient_norm(network: torch.nn.Module) -> float:

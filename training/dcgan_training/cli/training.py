@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -55,7 +56,7 @@ def train(options: argparse.Namespace) -> "Outcome":
     from dcgan_training.distributed import joined
     from dcgan_training.machine import Machine
     from dcgan_training.material import Source, gather
-    from dcgan_training.train import Plan
+    from dcgan_training.train import Job, Plan
     from dcgan_training.train import train as run
 
     machine = Machine.choose(options.device, options.precision, options.threads)
@@ -77,9 +78,19 @@ def train(options: argparse.Namespace) -> "Outcome":
         if world.rank == 0:
             for name in material.skipped:
                 say(f"warning: {name} can't be read and was passed over")
-            run_directory.settle(options.output, settings)
+            material = replace(material, held_out=run_directory.settle(options.output, settings, material.held_out))
         world.wait()
-        return run(settings, machine, world, material, start, options.output, plan)
+        return run(
+            Job(
+                settings=settings,
+                machine=machine,
+                world=world,
+                material=material,
+                start=start,
+                directory=options.output,
+                plan=plan,
+            )
+        )
 
 
 def recipes_command(options: argparse.Namespace) -> int:

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from dcgan import latents
 from dcgan_training.config import Recipe, Settings
 from dcgan_training.machine import Machine, keep_freed_memory
-from dcgan_training.trainer import Trainer
+from dcgan_training.trainer import Trainer, batch_of
 
 _MEASURED_S: Final = 3.0
 
@@ -35,18 +33,15 @@ def measured(recipe: Recipe, images: NDArray[np.uint8], machine: Machine) -> Spe
     keep_freed_memory()
     size, channels = images.shape[2:]
     facts = {"data": "", "data_digest": "", "data_count": len(images), "size": size, "channels": channels, "seed": 0}
-    trainer = Trainer(Settings.of(recipe, **facts), machine)
-    _step(trainer, images)  # the first one also chooses kernels and takes memory
+    trainer, rows = Trainer(Settings.of(recipe, **facts), machine), np.arange(len(images))
+
+    def step() -> None:
+        trainer.step(*batch_of(trainer.settings, images, rows, trainer.images, trainer.images_per_step))
+
+    step()  # the first one also chooses kernels and takes memory
     trainer.read_losses()  # waits for the device
     begun, before = time.monotonic(), trainer.images
     while time.monotonic() < begun + _MEASURED_S:
-        _step(trainer, images)
+        step()
         trainer.read_losses()
     return Speed((trainer.images - before) / (time.monotonic() - begun), machine)
-
-
-def _step(trainer: Trainer, images: NDArray[np.uint8]) -> None:
-    settings, first = trainer.settings, trainer.images
-    names = np.arange(first, first + trainer.images_per_step, dtype=np.uint64)
-    values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior)
-    trainer.step(torch.from_numpy(images[names % np.uint64(len(images))]), torch.from_numpy(values))
