@@ -36,15 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from dcgan_training.export import Labels, export, export_random
+    from dcgan_training.export import export, export_random
 
-    labels = Labels(
-        name=options.name,
-        version=options.version,
-        licence=options.licence,
-        attribution=options.attribution,
-        note=options.note,
-    )
+    labels = flags.labels(options)
     if options.random and options.held_out is not None:
         options.usage_error("--held-out calibrates a discriminator, and untrained weights have none")
     if options.random:

@@ -97,7 +97,7 @@ def _stack_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"of the images; 2 to 100000000 (default: {_STACKED}, as published)",
     )
-    add("--seed", type=flags.whole(0, (1 << 64) - 1), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
+    flags.add_seed(add)
 
 
 def _fetch_flags(parser: argparse.ArgumentParser) -> None:

@@ -6,11 +6,18 @@ Nothing here imports torch, so that help and mistakes cost no seconds.
 import argparse
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dcgan_training import recipes
 from dcgan_training.config import SIZES
+
+if TYPE_CHECKING:
+    from dcgan_training.export import Labels
+
+Add = Callable[..., Any]
+"""`add_argument` of a parser or of a group of its flags."""
 
 _MAX_SEED: Final = (1 << 64) - 1
 _DEFAULT_SAVE_EVERY: Final = 200_000
@@ -74,7 +81,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         help="unreadable image files (default: refuse)",
     )
     add("--init-from", type=Path, metavar="BUNDLE", help="a bundle whose weights to begin with (default: drawn ones)")
-    add("--seed", type=whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
+    add_seed(add)
     add("--images", type=whole(1), metavar="N", help="real images to show; 1 or more (default: the recipe's)")
     add("--hours", type=_hours, metavar="H", help="of training after which it is complete too (default: no limit)")
     add(
@@ -90,7 +97,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"images between checkpoints; 1 or more (default: {_DEFAULT_SAVE_EVERY})",
     )
-    add("--threads", type=whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
+    add_threads(add)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto, a GPU where there is one)")
     add(
         "--precision",
@@ -115,18 +122,8 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", type=Path, nargs="?", metavar="RUN", help="directory of the run")
     add("--output", type=Path, required=True, metavar="DIR", help="directory of the bundle; must not exist")
-    add(
-        "--checkpoint",
-        choices=("best", "newest"),
-        default="best",
-        help="which one (default: best by the run's own figure; where it has none, the newest)",
-    )
     add("--held-out", type=Path, metavar="PATH", help="images it never saw, to score by (default: those it held out)")
-    add("--name", metavar="TEXT", help="name of the model; letters, digits, . _ - (default: the output directory's)")
-    add("--version", metavar="TEXT", help="version of the model; likewise (default: from the hash of the generator)")
-    add("--licence", metavar="TEXT", help="licence of the weights (default: that of a known data set, or not stated)")
-    add("--attribution", metavar="TEXT", help="credit to pass on (default: that of a known data set, or none)")
-    add("--note", default="", metavar="TEXT", help="what you saw in the images, for the model card (default: nothing)")
+    add_bundle(add)
     parser.set_defaults(usage_error=parser.error)
     add = parser.add_argument_group("without a run").add_argument
     add("--random", action="store_true", help="untrained weights, to measure a server with (default: no)")
@@ -140,6 +137,28 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     add("--channels", type=int, choices=(1, 3), help="1 grey, 3 colour (default: the recipe's, or 3)")
     add("--width", type=whole(1, 256), metavar="N", help="1 to 256 (default: the recipe's)")
     add("--seed", type=whole(0, _MAX_SEED), default=0, metavar="N", help="of the weights (default: 0)")
+
+
+def add_bundle(add: Add) -> None:
+    """Adds which checkpoint of a run becomes a bundle, and what the bundle says of itself; `labels` reads them."""
+    add(
+        "--checkpoint",
+        choices=("best", "newest"),
+        default="best",
+        help="which one (default: best by the run's own figure; where it has none, the newest)",
+    )
+    add("--name", metavar="TEXT", help="name of the model; letters, digits, . _ - (default: the output directory's)")
+    add("--version", metavar="TEXT", help="version of the model; likewise (default: from the hash of the generator)")
+    add("--licence", metavar="TEXT", help="licence of the weights (default: that of a known data set, or not stated)")
+    add("--attribution", metavar="TEXT", help="credit to pass on (default: that of a known data set, or none)")
+    add("--note", default="", metavar="TEXT", help="what you saw in the images, for the model card (default: nothing)")
+
+
+def labels(options: argparse.Namespace) -> "Labels":
+    """Reads what the bundle says of itself."""
+    from dcgan_training.export import Labels
+
+    return Labels(**{field.name: getattr(options, field.name) for field in fields(Labels)})
 
 
 def add_encoder(parser: argparse.ArgumentParser) -> None:
@@ -158,8 +177,8 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
         help=f"to show, half of them generated; 1 or more (default: {_ENCODER_IMAGES})",
     )
     add("--width", type=whole(1, 256), default=32, metavar="N", help="channels of its first map (default: 32)")
-    add("--seed", type=whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
-    add("--threads", type=whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
+    add_seed(add)
+    add_threads(add)
 
 
 def add_directions(parser: argparse.ArgumentParser) -> None:
@@ -192,7 +211,17 @@ def add_directions(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"to label; 1000 to 10000000, fewer for a slow model (default: {_DIRECTIONS_SAMPLES})",
     )
+    add_seed(add)
+    add_threads(add)
+
+
+def add_seed(add: Add) -> None:
+    """Adds a seed."""
     add("--seed", type=whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
+
+
+def add_threads(add: Add) -> None:
+    """Adds the number of threads of torch."""
     add("--threads", type=whole(1, 1024), metavar="N", help="CPU threads; 1 to 1024 (default: what torch finds)")
 
 

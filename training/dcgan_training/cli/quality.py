@@ -6,7 +6,7 @@ met; then nothing is published and the run stays. The other exit codes are those
 
 import argparse
 import shutil
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,18 +70,11 @@ def _judged(
 ) -> int:
     """Makes the bundle under a hidden name; renames it if it is good enough."""
     from dcgan_training.evaluate import evaluate, publish
-    from dcgan_training.export import Labels, export
+    from dcgan_training.export import export
     from dcgan_training.requirements import unmet
 
-    output: Path = options.output
-    labels = Labels(
-        name=options.name or output.name,
-        version=options.version,
-        licence=options.licence,
-        attribution=options.attribution,
-        note=options.note,
-    )
-    export(run, candidate, labels, choice=options.checkpoint, say=say)
+    output, labels = options.output, flags.labels(options)
+    export(run, candidate, replace(labels, name=labels.name or output.name), choice=options.checkpoint, say=say)
     report = evaluate(candidate, request, say)
     _tell(report, options.json)
     faults = unmet(requirements, report)
@@ -184,20 +177,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     flags.add_training(parser)
     _add_measures(parser.add_argument_group("measuring").add_argument)
-    add = parser.add_argument_group("the bundle").add_argument
-    add("--checkpoint", choices=("best", "newest"), default="best", help="which one to export (default: best)")
-    for name, what in (
-        ("name", "name of the model (default: the bundle's)"),
-        ("version", "version of the model (default: from the hash of the generator)"),
-        ("licence", "licence of the weights (default: that of a known data set, or not stated)"),
-        ("attribution", "credit to pass on (default: that of a known data set, or none)"),
-    ):
-        add(f"--{name}", metavar="TEXT", help=what)
-    add("--note", default="", metavar="TEXT", help="what you saw in the images, for the card (default: nothing)")
+    flags.add_bundle(parser.add_argument_group("the bundle").add_argument)
     parser.set_defaults(usage_error=parser.error)
 
 
-def _add_measures(add: Callable[..., Any]) -> None:
+def _add_measures(add: flags.Add) -> None:
     add("--labels", type=Path, metavar="FILE", help="of the data: an idx file, or a .csv with a header (default: none)")
     add(
         "--features",
