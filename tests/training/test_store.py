@@ -1,10 +1,9 @@
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier, BrokenBarrierError
+from threading import Event
 from types import SimpleNamespace
 
 import numpy as np
@@ -157,25 +156,27 @@ print(most)
 """
 
 
-def test_who_waits_for_a_store_finds_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long it takes between its images and its record: nobody makes it a second time meanwhile."""
-    makers = 8
-    arrived = Barrier(makers)
-
-    def slow_digest(images: NDArray[np.uint8]) -> str:
-        with suppress(BrokenBarrierError):
-            arrived.wait(timeout=0.2)  # all others may go as far as they can
-        return digest_of(images)
-
-    monkeypatch.setattr("dcgan_training.data.store.digest_of", slow_digest)
-    made: list[int] = []
+def test_who_comes_while_a_store_is_finished_finds_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its images and its record too: nobody makes it a second time."""
+    store, made, again = tmp_path / "run" / "data.npy", list[int](), Event()
+    late: list[Future[object]] = []
 
     def make(into: Collector) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if made:
+            again.set()
         made.append(1)
         into.append(GREY[0])
         return ("a",), ()
 
-    with ThreadPoolExecutor(makers) as pool:
-        stores = [pool.submit(stored, tmp_path / "run" / "data.npy", "facts", 1, 14, make) for _ in range(makers)]
-        assert len({each.result()[1].digest for each in stores}) == 1
+    with ThreadPoolExecutor(1) as pool:
+
+        def digest_when_another_comes(images: NDArray[np.uint8]) -> str:
+            if not late:
+                late.append(pool.submit(stored, store, "facts", 1, 14, make))
+                again.wait(timeout=0.3)  # as long as it takes to make it, if it could
+            return digest_of(images)
+
+        monkeypatch.setattr("dcgan_training.data.store.digest_of", digest_when_another_comes)
+        first = stored(store, "facts", 1, 14, make)
+        assert late[0].result()[1] == first[1]  # type: ignore[index]
     assert made == [1]
