@@ -4,8 +4,8 @@
 contrast, a shift, a cut-out of half the side, in this order.
 
 Source: Zhao, Liu, Lin, Zhu, Han, 2020, "Differentiable augmentation for data-efficient GAN training",
-arXiv:2006.10738; strengths as in its section 4 and code: brightness +-0.5 of the range from black to white,
-saturation 0 to 2, contrast 0.5 to 1.5, shifts of an eighth of the side.
+arXiv:2006.10738; strengths as in its section 4 and code: brightness +-0.25 of the range from black to white
+(+-0.5 in images in [-1, 1]), saturation 0 to 2, contrast 0.5 to 1.5, shifts of an eighth of the side.
 """
 
 from typing import Final
@@ -54,7 +54,7 @@ def augmented(images: torch.Tensor, low: float, seed: int, first: int, stream: i
     """
     draws = torch.from_numpy(_uniform(seed, first, len(images), _DRAWS, stream)).to(images.device)
     brightness, saturation, contrast, down, right, top, left = draws.unbind(1)
-    varied = images + _each(brightness) * (0.5 * (1.0 - low))
+    varied = images + _each(brightness) * (0.25 * (1.0 - low))
     if images.shape[1] > 1:
         grey = varied.mean(1, keepdim=True)
         varied = grey + (varied - grey) * (1.0 + _each(saturation))
