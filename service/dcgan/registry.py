@@ -85,6 +85,7 @@ async def started(
         onnxruntime_version=onnxruntime.__version__,
     )
     metrics.model.info({field.name: getattr(identity, field.name) for field in identity.DESCRIPTOR.fields})
+    metrics.device_threads.set(generator.threads)
     batcher = Batcher(
         generator,
         dim=manifest.latent.dim,

@@ -23,8 +23,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
 
+from dcgan import __version__, logs
 from dcgan import bundle as bundles
-from dcgan import logs
 from dcgan.calls import Calls
 from dcgan.config import Settings
 from dcgan.errors import DeviceError, SettingsError
@@ -125,6 +125,7 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
     parts = parts_of(bundle, settings.device)
     registry = _metrics_registry()
     metrics = Metrics(registry)
+    metrics.server.info({"version": __version__, "device": settings.device})
     async with started(bundle, generator, parts, metrics, settings.max_queued_rows, die) as model:
         servicer = GeneratorServicer(Registry(model), metrics)
         health = Health(SERVICE)

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import serving_here
-from dcgan import errors
+from dcgan import errors, metrics
 from dcgan.generator import Generator
 from dcgan.status import error_of
 from dcgan.v1 import dcgan_pb2 as pb
@@ -163,3 +163,9 @@ async def test_a_draining_server_cuts_streams_and_says_where_to_continue(bundle)
     error = error_of(cut.value.code(), cut.value.details(), cut.value.trailing_metadata())
     assert isinstance(error, errors.Draining)
     assert int(error.metadata["next_index"]) == 3 + sum(got)
+
+
+def test_every_metric_is_documented():
+    """The operators' table is what the code defines, `dcgan.metrics.table()`."""
+    document = Path(__file__).parents[2] / "deploy" / "observability" / "METRICS.md"
+    assert metrics.table() in document.read_text()
