@@ -60,6 +60,13 @@ def test_half_of_the_images_are_mirrored() -> None:
 def test_noise_has_its_deviation_and_follows_from_the_number() -> None:
     """Of images in the middle of grey."""
     given = torch.zeros(100, 1, 8, 8)
-    noisy = noise(given, 0.1, 3, 50, REAL_STREAM)
+    noisy = noise(given, -1.0, 0.1, 3, 50, REAL_STREAM)
     assert float(noisy.std()) == pytest.approx(0.1, rel=0.05)
-    assert torch.equal(noise(given[10:], 0.1, 3, 60, REAL_STREAM), noisy[10:])
+    assert torch.equal(noise(given[10:], -1.0, 0.1, 3, 60, REAL_STREAM), noisy[10:])
+
+
+def test_noise_spoils_images_of_either_range_alike() -> None:
+    """Brought to one scale, images in [0, 1] get the noise that images in [-1, 1] get."""
+    signed = images()
+    spoilt = noise(signed, -1.0, 0.3, 3, 0, REAL_STREAM)
+    assert torch.allclose(noise((signed + 1) / 2, 0.0, 0.3, 3, 0, REAL_STREAM), (spoilt + 1) / 2, atol=1e-6)

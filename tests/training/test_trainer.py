@@ -144,6 +144,14 @@ def test_noise_and_mirrors_follow_the_seed_and_the_number() -> None:
         assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
+@pytest.mark.parametrize(("recipe", "half_range"), [("dcgan", 1.0), ("keras-digits", 0.5)])
+def test_noise_is_as_strong_whatever_the_range_of_the_images(recipe: str, half_range: float) -> None:
+    """In [-1, 1] a deviation of 0.2 is 0.2; in [0, 1], where the same contrast takes half the values, 0.1."""
+    trainer = Trainer(settings(recipe, instance_noise=0.2), CPU)
+    grey = torch.zeros(100, 1, 28, 28)
+    assert float(trainer._seen(grey, 0, 16).std()) == pytest.approx(0.2 * half_range, rel=0.02)
+
+
 def test_half_of_the_average_is_the_last_half_life() -> None:
     """After 20,000 images of 128 a step, what was there before weighs one half."""
     assert average.decay_per_step(20_000, 128) ** (20_000 / 128) == pytest.approx(0.5)

@@ -32,11 +32,16 @@ def flipped(images: torch.Tensor, seed: int, first: int) -> torch.Tensor:
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
-def noise(images: torch.Tensor, deviation: float, seed: int, first: int, stream: int) -> torch.Tensor:
-    """Adds normal noise to each value of images (n, c, h, w)."""
+def noise(images: torch.Tensor, low: float, deviation: float, seed: int, first: int, stream: int) -> torch.Tensor:
+    """Adds normal noise to each value of images (n, c, h, w) in [low, 1].
+
+    `deviation` is in halves of the range from black to white, so that it spoils images in [0, 1] as much as the same
+    images in [-1, 1].
+    """
+    scaled = deviation * (1.0 - low) / 2
     names = np.arange(first, first + len(images), dtype=np.uint64)
     drawn = latents.draw(seed, names, images[0].numel(), "normal", stream=stream + _NOISE)
-    return images + deviation * torch.from_numpy(drawn).to(images.device).view_as(images)
+    return images + scaled * torch.from_numpy(drawn).to(images.device).view_as(images)
 
 
 def augmented(images: torch.Tensor, low: float, seed: int, first: int, stream: int) -> torch.Tensor:

@@ -45,7 +45,7 @@ class Method:
     objective: Objective = "non-saturating"
     discriminator_steps: int = 1  # for each step of the generator, k in arXiv:1406.2661
     label_smoothing: float = 0.0  # real images are to get 1 minus this, one-sided (arXiv:1606.03498, section 3.4)
-    instance_noise: float = 0.0  # deviation of normal noise on what the discriminator sees, of images in [-1, 1]
+    instance_noise: float = 0.0  # deviation of normal noise on what the discriminator sees; 1 is half of black to white
     spectral_norm: bool = False  # of the discriminator's layers (arXiv:1802.05957)
     penalty: float = 0.0  # gamma of R1 and R2, both halved as in arXiv:2501.05441
     minibatch_kernels: int = 0  # of minibatch discrimination, B in arXiv:1606.03498; 0 is without

@@ -167,7 +167,7 @@ class Trainer:
         if settings.augment:
             images = augment.augmented(images, self.generator.low, settings.seed, first, stream)
         if settings.instance_noise > 0:
-            images = augment.noise(images, settings.instance_noise, settings.seed, first, stream)
+            images = augment.noise(images, self.generator.low, settings.instance_noise, settings.seed, first, stream)
         return channels_last(images) if settings.augment or settings.instance_noise > 0 else images
 
     def _parts(self) -> dict[str, torch.nn.Module | torch.optim.Optimizer]:
