@@ -6,7 +6,7 @@ classifier trained on the other half, the judge, says what the direction does: i
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,7 @@ from dcgan_training.direction_measures import Gauge, Realism, Sampler, readings,
 from dcgan_training.errors import DataError
 from dcgan_training.fitting import fitting
 from dcgan_training.labels import Attribute
+from dcgan_training.say import Say
 
 _FINDER_WIDTH: Final = 32
 _JUDGE_WIDTH: Final = 24
@@ -42,8 +43,6 @@ _FEWEST_IN_SPLIT: Final = 2  # of them; realism is measured between neighbours
 _REAL: Final = 5000  # images that realism is measured against
 _FEWEST_MOVED: Final = 400
 _CHUNK: Final = 4096  # samples in memory at once
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from dcgan_training.memorisation import memorisation
 from dcgan_training.probe import Labelled, balanced, has_maps, probe
 from dcgan_training.quality import SAMPLES, SECTION, STACKED_SAMPLES, Figure, Report
 from dcgan_training.real_images import gather
+from dcgan_training.say import Say
 from dcgan_training.stacked_digits import Modes, stacked_digits
 
 NEIGHBOURS: Final = 5
@@ -32,8 +33,6 @@ _SEED: Final = 0
 _CLASSIFIER_WIDTH: Final = 32
 _CLASSIFIER_SHOWN: Final = 300_000
 _PROBED: Final = 10_000  # images that a probe is judged by, at most
-
-Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ The proof runs through `dcgan.generator`, the code that will serve the bundle; s
 import datetime
 import hashlib
 import importlib.metadata
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -29,6 +28,7 @@ from dcgan_training.data import MIN_TEST_IMAGES, digest_of, load
 from dcgan_training.errors import DataError, RunError
 from dcgan_training.graph import OPSET, to_onnx
 from dcgan_training.networks import Discriminator, Generator, build_discriminator, build_generator, initialize
+from dcgan_training.say import Say, silent
 
 PARITY_BATCH_SIZES: Final = (1, 2, 7, 64)
 _PARITY_LIMIT: Final = Tolerance(max_levels=1, mean_levels=0.01)  # roundings that fall the other way, and no more
@@ -40,12 +40,6 @@ _PACKAGES: Final = ("dcgan", "numpy", "onnx", "onnxruntime", "torch")
 
 Choice = Literal["best", "newest"]
 """Which checkpoint of a run is exported: the best by its figure, where the run measured one, or the newest."""
-Say = Callable[[str], None]
-"""Takes a line for the person who exports."""
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +80,7 @@ def export(
     labels: Labels,
     held_out: Path | None = None,
     choice: Choice = "best",
-    say: Say = _silent,
+    say: Say = silent,
 ) -> Manifest:
     """Writes the bundle of a run.
 
@@ -107,7 +101,7 @@ def export(
     return _export(_load(directory, held_out, choice, say), output, labels, say)
 
 
-def export_random(settings: Settings, output: Path, labels: Labels, say: Say = _silent) -> Manifest:
+def export_random(settings: Settings, output: Path, labels: Labels, say: Say = silent) -> Manifest:
     """Writes a bundle of weights as they are before training, which runs as fast as a trained one.
 
     Args:

@@ -8,7 +8,6 @@ Source: Lin, Khetan, Fanti, Oh, 2018, "PacGAN", arXiv:1712.04086, section 4.1. T
 the papers, KL(samples || equal frequencies) in nats.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,7 @@ from dcgan_training.classifier import Classifier, Codes
 from dcgan_training.data import idx, load
 from dcgan_training.errors import DataError, RunError
 from dcgan_training.networks import channels_last
+from dcgan_training.say import Say
 
 MODES: Final = 1000
 LEAST_ACCURACY: Final = 0.992  # of the digit classifier on test digits
@@ -78,7 +78,7 @@ class Digits:
     test_codes: Codes
 
 
-def stacked_digits(generated: Pixels, folder: Path, say: Callable[[str], None]) -> StackedDigits:
+def stacked_digits(generated: Pixels, folder: Path, say: Say) -> StackedDigits:
     """Counts the modes of samples.
 
     Args:
