@@ -1,6 +1,8 @@
 import io
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +173,22 @@ def test_data_that_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.Cap
     for path, why in ((tmp_path / "nowhere", "does not exist"), (tmp_path, "none of its images can be read")):
         assert main(["inspect", str(path)]) == 1
         assert capsys.readouterr() == ("", f"error: {path}: {why}\n")
+
+
+def test_a_picture_like_a_bomb_is_one_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A few bytes that say they are billions of pixels are named, by `inspect` and by what trains."""
+    for number in range(3):
+        save(tmp_path / f"{number}.png", Image.fromarray(noise(14, 14)))
+    bomb = bytearray((tmp_path / "0.png").read_bytes())
+    bomb[16:24] = struct.pack(">2I", 60_000, 60_000)  # width and height
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    said = lines(capsys, str(tmp_path), "--no-speed")
+    assert said["broken"].startswith("1 of 4; training refuses them; --broken skip leaves them out:\nbomb.png: ")
+    assert "3600000000 pixels" in said["broken"]
+    assert len(load(tmp_path, broken="skip")) == 3
+    with pytest.raises(DataError, match=r"bomb\.png: .*pixels.*say --broken skip"):
+        load(tmp_path)
 
 
 def test_a_sheet_of_another_kind_is_refused_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

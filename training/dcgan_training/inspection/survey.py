@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
-from dcgan_training.data.pictures import FAULTS, Pictures
+from dcgan_training.data.pictures import Pictures
 
 Shape = tuple[int, int]  # width and height, px, upright
 
@@ -35,8 +35,8 @@ def survey(pictures: Pictures) -> Survey:
         try:
             with pictures.open(name) as file:
                 shape, kind, orientation = _header(file)
-        except FAULTS:
-            continue
+        except Exception:  # Pillow fails on hostile bytes, and on pictures like bombs, in ways of its own
+            continue  # who decodes the file says why
         shapes[shape[::-1] if orientation in _LYING else shape] += 1
         kinds[kind] += 1
         turned += orientation > 1
