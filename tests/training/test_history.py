@@ -60,3 +60,58 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").write_text('{"images": 1, "check": {"beauty": 1}}\n')
     with pytest.raises(RunError, match=r"history\.jsonl line 1: this is no record of a run"):
         History.open(tmp_path, 0)
+
+
+LINES = "".join(f'{{"images": {images}, "alarm": {{"kind": "collapse", "message": "m"}}}}\n' for images in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (b"\xff\xfe\n", "can't decode byte 0xff"),
+        (b'{"images": 2, "che\n', "Unterminated string"),
+        (b"\n", "Expecting value"),
+        (b"[2]\n", "list indices must be integers"),
+        (b"2\n", "not subscriptable"),
+        (b"[" * 100_000 + b"\n", "recursion"),
+        (b'{"check": {}}\n', "images"),
+        (b'{"images": "2", "check": {}}\n', "images is '2'"),
+        (b'{"images": -2, "check": {}}\n', "images is -2"),
+        (b'{"images": Infinity, "check": {}}\n', "images is inf"),
+        (b'{"images": 2}\n', "alarm"),
+        (b'{"images": 2, "check": 5}\n', "not iterable"),
+        (b'{"images": 2, "check": {"diversity": "x"}}\n', "diversity is 'x'"),
+        (b'{"images": 2, "check": {"diversity": 0.5}}\n', "missing 6 required"),
+        (b'{"images": 2, "check": {"diversity": 1' + b"0" * 400 + b"}}\n", "too large"),
+        (b'{"images": 2, "losses": {}, "images_per_second": 1.0}\n', "missing 7 required"),
+        (b'{"images": 2, "alarm": {"kind": "fire", "message": "m"}}\n', "its alarm is"),
+        (b'{"images": 2, "alarm": {"kind": "collapse", "message": 5}}\n', "its alarm is"),
+    ],
+)
+def test_a_damaged_line_is_named_with_what_to_do(tmp_path: Path, damage: bytes, why: str) -> None:
+    """By all that read a history; it lies between sound lines."""
+    first, *others = LINES.splitlines(keepends=True)
+    (tmp_path / "history.jsonl").write_bytes(first.encode() + damage + "".join(others).encode())
+    for reading in (lambda: history.read(tmp_path), lambda: History.open(tmp_path, 9)):
+        with pytest.raises(RunError) as caught:
+            reading()
+        message = caught.value.message
+        assert message.startswith(f"{tmp_path / 'history.jsonl'} line 2: this is no record of a run (")
+        assert message.endswith("; no weight depends on it: delete the line to go on without it")
+        assert why in message
+        assert len(message) < 500
+
+
+def test_without_the_damaged_line_a_history_is_whole_again(tmp_path: Path) -> None:
+    """So the advice holds."""
+    (tmp_path / "history.jsonl").write_text(LINES)
+    assert [record.images for record in History.open(tmp_path, 9).records] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("torn", [b'{"images": 9', b"\xff\xfe", b"\0\0\0"])
+def test_whatever_a_torn_last_line_holds_is_dropped(tmp_path: Path, torn: bytes) -> None:
+    """A power failure may leave anything there."""
+    (tmp_path / "history.jsonl").write_bytes(LINES.encode() + torn)
+    assert [record.images for record in history.read(tmp_path)] == [1, 2, 3]
+    History.open(tmp_path, 9)
+    assert (tmp_path / "history.jsonl").read_text() == LINES

@@ -252,7 +252,7 @@ def test_the_best_check_is_the_one_nearest_to_real_images() -> None:
 
 def traced(file: Path) -> tuple[Method, list[history.Record]]:
     """Reads a recorded run, whose file is named RECIPE-ANYTHING.jsonl."""
-    records = history.parse(file.read_text(), file)
+    records = history.parse(file.read_bytes(), file)
     name = max((name for name in recipes.RECIPES if file.stem.startswith(name)), key=len)
     return replace(recipes.named(name).method, images=records[-1].images), records
 

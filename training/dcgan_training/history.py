@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar, get_args
 
 from dcgan_training.errors import RunError
 from dcgan_training.files import write_atomically
@@ -16,6 +16,10 @@ from dcgan_training.trainer import Losses
 
 FILE: Final = "history.jsonl"
 _LEAST_VARIANCE: Final = 1e-12  # of images that are all the same
+_MOST_IMAGES: Final = 10**15  # that a run can be told to see
+_SHOWN: Final = 200  # letters of what is wrong with a line
+
+_Floats = TypeVar("_Floats", "Check", Losses)
 
 Kind = Literal["collapse", "diverged", "discriminator-won", "never-moved", "over-training"]
 
@@ -126,31 +130,52 @@ def read(directory: Path) -> list[Record]:
         OSError: the disk refuses.
     """
     file = directory / FILE
-    return parse(file.read_text(), file) if file.exists() else []
+    return parse(file.read_bytes(), file) if file.exists() else []
 
 
-def parse(text: str, file: Path) -> list[Record]:
+def parse(content: bytes, file: Path) -> list[Record]:
     """Reads records from lines; `file` is what an error names.
 
     Raises:
         RunError: a whole line is no record.
     """
+    *whole, _ = content.split(b"\n")
     records = []
-    for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        if not line.endswith("\n"):
-            break
+    for number, line in enumerate(whole, start=1):
         try:
-            records.append(_record(json.loads(line)))
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{file} line {number}: this is no record of a run ({error})") from error
+            records.append(_record(json.loads(line.decode())))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise RunError(
+                f"{file} line {number}: this is no record of a run ({str(error)[:_SHOWN]}); no weight depends on it: "
+                "delete the line to go on without it"
+            ) from error
     return records
 
 
 def _record(line: Mapping[str, Any]) -> Record:
-    images = int(line["images"])
+    """Raises ValueError, TypeError, KeyError or OverflowError where a line holds anything else."""
+    images = line["images"]
+    if type(images) is not int or not 0 <= images <= _MOST_IMAGES:
+        raise ValueError(f"images is {images!r}")
     if "losses" in line:
-        return Record(images, Reading(Losses(**line["losses"]), float(line["images_per_second"])))
-    return Record(images, Check(**line["check"]) if "check" in line else Alarm(**line["alarm"]))
+        return Record(images, Reading(_floats(Losses, line["losses"]), _number("images_per_second", line)))
+    if "check" in line:
+        return Record(images, _floats(Check, line["check"]))
+    alarm = Alarm(**line["alarm"])
+    if alarm.kind not in get_args(Kind) or not isinstance(alarm.message, str):
+        raise ValueError(f"its alarm is {line['alarm']}")
+    return Record(images, alarm)
+
+
+def _floats(kind: type[_Floats], fields: Mapping[str, Any]) -> _Floats:
+    return kind(**{name: _number(name, fields) for name in fields})
+
+
+def _number(name: str, fields: Mapping[str, Any]) -> float:
+    value = fields[name]
+    if type(value) not in (int, float):
+        raise ValueError(f"{name} is {value!r}")
+    return float(value)
 
 
 def _line(record: Record) -> str:
