@@ -62,6 +62,22 @@ def test_grids_over_time_are_the_same_latents(tmp_path: Path) -> None:
     assert re.findall(r"<figcaption>([\d,]+) images", page)[::7] == ["50,000", "1,000,000"]
 
 
+def test_damaged_grids_are_left_out_and_named(tmp_path: Path) -> None:
+    """A page with a gap is worth more than none: training writes one with each checkpoint."""
+    samples = run(tmp_path, 4) / "samples"
+    torn, empty, tiny, last = (samples / f"{50_000 * number:012d}.png" for number in (1, 2, 3, 5))
+    torn.write_bytes(torn.read_bytes()[:200])
+    empty.write_bytes(b"")
+    tiny.write_bytes(images.encode(np.zeros((1, 1, 1), np.uint8), "png"))
+    last.mkdir()
+    (samples / "1 copy.png").write_bytes(b"somebody's")
+    page = report.write(tmp_path).read_text()
+    assert f"damaged, and left out: {torn.name}, {empty.name}, {tiny.name}, {last.name}<" in page
+    assert re.findall(r"<figcaption>([^<]+)</figcaption>", page) == ["200,000 images", "all 100 after 200,000 images"]
+    (samples / f"{200_000:012d}.png").write_bytes(b"")
+    assert "<img" not in report.write(tmp_path).read_text()
+
+
 def test_an_alarm_is_told_and_marked(tmp_path: Path) -> None:
     """In the verdict while it is on, with its message, as a line in each chart; and nothing in it is taken for HTML."""
     history = History.open(run(tmp_path, 8), 400_000)
@@ -113,6 +129,17 @@ def test_long_lines_are_thinned_to_means() -> None:
     line = Line("name", [(number, float(number % 2)) for number in range(100_000)])
     svg = drawn(Chart("Title", "note", [line]), 100_000)
     assert svg.count(",") < 400
+
+
+@pytest.mark.parametrize("total", [100, 1_000, 12_500_000, 400_000, 7_500_000, 10**11])
+def test_labels_lie_within_the_chart(total: int) -> None:
+    """Also that of the last tick, which stands under the frame's edge; 7 px is a wide digit of 10.5 px."""
+    svg = drawn(Chart("Title", "note", [Line("name", [(0, 0.0), (total, 1.0)])]), total)
+    labels = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle">([^<]+)<', svg)
+    assert len(labels) >= 3
+    for x, text in labels:
+        assert float(x) - 3.5 * len(text) >= 0
+        assert float(x) + 3.5 * len(text) <= 360
 
 
 def test_numbers_are_short() -> None:

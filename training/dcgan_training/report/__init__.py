@@ -4,6 +4,7 @@
 reader's screen is. `charts` draws the curves; the page's frame is `page.html` beside this file.
 """
 
+import re
 from base64 import b64encode
 from dataclasses import asdict
 from html import escape
@@ -31,6 +32,7 @@ _COLUMNS: Final = 10  # of a grid in samples/
 _CORNER: Final = 4  # columns and rows of it that are shown over time
 _PADDING: Final = 2  # px between its images
 _WIDEST: Final = 660  # px of the last grid, whole
+_NUMBERED: Final = re.compile(r"[0-9]{1,15}")  # names of grids, by the images seen
 
 
 def write(directory: Path) -> Path:
@@ -150,15 +152,21 @@ def _of_checks(checks: list[tuple[int, Check]]) -> list[Chart]:
 
 def _grids(samples: Path) -> str:
     """Shows corners of up to eight grids over time, and the last one whole."""
-    files = sorted(samples.glob("[0-9]*.png"))
+    files = sorted(file for file in samples.glob("*.png") if _NUMBERED.fullmatch(file.stem))
     if not files:
         return '<p class="empty">no samples yet</p>'
-    chosen = [files[number] for number in sorted({*np.linspace(0, len(files) - 1, _MOST_GRIDS).round().astype(int)})]
-    corners = "".join(_picture(_corner(_pixels(file)), f"{int(file.stem):,} images") for file in chosen)
-    last = _pixels(files[-1])
+    places = sorted({*np.linspace(0, len(files) - 1, _MOST_GRIDS).round().astype(int)})
+    grids = {file: _pixels(file) for file in (files[place] for place in places)}
+    sound = {file: grid for file, grid in grids.items() if grid is not None}
+    damaged = ", ".join(file.name for file in grids if file not in sound)
+    note = f'<p class="empty">damaged, and left out: {escape(damaged)}</p>' if damaged else ""
+    if not sound:
+        return note
+    corners = "".join(_picture(_corner(grid), f"{int(file.stem):,} images") for file, grid in sound.items())
+    file, last = list(sound.items())[-1]
     last = last[:: -(-last.shape[0] // _WIDEST), :: -(-last.shape[1] // _WIDEST)]
-    whole = _picture(last, f"all {_COLUMNS**2} of the last grid")
-    return f'<div class="corners">{corners}</div><div class="whole">{whole}</div>'
+    whole = _picture(last, f"all {_COLUMNS**2} after {int(file.stem):,} images")
+    return f'{note}<div class="corners">{corners}</div><div class="whole">{whole}</div>'
 
 
 def _corner(grid: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -166,8 +174,13 @@ def _corner(grid: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return grid[: _CORNER * side + _PADDING, : _CORNER * side + _PADDING]
 
 
-def _pixels(file: Path) -> NDArray[np.uint8]:
-    return images.decode(file.read_bytes())
+def _pixels(file: Path) -> NDArray[np.uint8] | None:
+    """Gives a grid; None where the file is damaged, which mustn't end the training that reports."""
+    try:
+        grid = images.decode(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return grid if min(grid.shape[:2]) >= _COLUMNS + _PADDING else None
 
 
 def _picture(pixels: NDArray[np.uint8], caption: str) -> str:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Final
 
 _WIDTH, _HEIGHT = 360, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 20, 10, 26  # on the right, half of the last label stands beside the frame
 _MOST_POINTS: Final = 300
 _LOGARITHMIC_FROM: Final = 20.0  # largest over smallest value
 
