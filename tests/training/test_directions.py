@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dcgan import bundle
@@ -265,6 +266,20 @@ def test_a_classifier_learns_each_column_of_what_is_labelled() -> None:
     taught[::3, 1] = labels.UNLABELLED
     network = classifier.train(pixels, taught, [2, 2], width=4, seed=1, shown=20_000)
     assert min(float(column.min()) for column in classifier.accuracies(network, pixels, codes)) > 0.9
+
+
+def test_training_a_classifier_leaves_the_random_numbers_of_others_alone() -> None:
+    """It gives the same weights whatever was drawn before, and what is drawn after it is what would have been."""
+    codes = np.arange(64)[:, None] % 2
+    pixels = RANDOM.integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
+    found = []
+    for _ in range(2):
+        before = torch.get_rng_state()
+        network = classifier.train(pixels, codes, [2], width=2, seed=3, shown=256)
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(torch.cat([value.flatten() for value in network.parameters()]))
+        torch.rand(1)
+    assert torch.equal(*found)
 
 
 def test_a_strip_in_colour_writes_its_strengths_above_the_columns() -> None:

@@ -4,7 +4,8 @@ One trunk, and for each column of the labels one head, a softmax over the column
 data set and a generator give them; the network sees them as float32 in [-1, 1].
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -86,26 +87,27 @@ def train(
         width: channels of the first feature map.
         seed: uint64, of the weights, the order and the shifts.
         shown: images to train on, each of them as often as that takes.
-        vary: changes each batch, by torch's own random numbers; None shifts and mirrors it.
+        vary: changes each batch, by torch's own random numbers, which are seeded for it and put back; None shifts and
+            mirrors it.
     """
     vary = vary or _varied
-    torch.manual_seed(seed % (1 << 63))
-    network = Classifier(images.shape[1], images.shape[3], width, value_counts)
-    batch = min(_BATCH, len(images))
-    steps = max(1, shown // batch)
-    optimizer = torch.optim.Adam(network.parameters(), lr=_LARGEST_RATE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
-    for step in range(steps):
-        rows = positions(seed, step * batch, batch, len(images))
-        logits = network(vary(signed(torch.from_numpy(images[rows]))))
-        losses = [
-            nn.functional.cross_entropy(column, target, ignore_index=UNLABELLED, reduction="sum")
-            for column, target in zip(logits, torch.from_numpy(codes[rows]).unbind(1), strict=True)
-        ]
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(torch.stack(losses).sum() / batch)
-        optimizer.step()
-        schedule.step()
+    with _randomness(seed):
+        network = Classifier(images.shape[1], images.shape[3], width, value_counts)
+        batch = min(_BATCH, len(images))
+        steps = max(1, shown // batch)
+        optimizer = torch.optim.Adam(network.parameters(), lr=_LARGEST_RATE)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+        for step in range(steps):
+            rows = positions(seed, step * batch, batch, len(images))
+            logits = network(vary(signed(torch.from_numpy(images[rows]))))
+            losses = [
+                nn.functional.cross_entropy(column, target, ignore_index=UNLABELLED, reduction="sum")
+                for column, target in zip(logits, torch.from_numpy(codes[rows]).unbind(1), strict=True)
+            ]
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(torch.stack(losses).sum() / batch)
+            optimizer.step()
+            schedule.step()
     return network.eval()
 
 
@@ -122,6 +124,14 @@ def accuracies(network: Classifier, images: Pixels, codes: Codes) -> list[Floats
         right = (said == values) == (true == values)
         out.append(right.mean(0, dtype=np.float32) if there.any() else np.full(len(values), np.nan, np.float32))
     return out
+
+
+@contextmanager
+def _randomness(seed: int) -> Iterator[None]:
+    """Seeds torch's own random numbers, which layers are drawn from; after it they go on as if nothing had been."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed % (1 << 63))
+        yield
 
 
 def _varied(images: torch.Tensor) -> torch.Tensor:
