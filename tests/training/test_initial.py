@@ -9,7 +9,7 @@ from dcgan.errors import SettingsError
 from dcgan_training import initial
 from dcgan_training.cli import main
 from dcgan_training.data import load
-from dcgan_training.networks import to_uint8
+from dcgan_training.networks import batch_norms, to_uint8
 from dcgan_training.trainer import Trainer
 from runs import CPU, SUBSET, arguments, newest, settings, trained
 
@@ -48,6 +48,19 @@ def test_the_discriminator_begins_by_telling_real_images_from_drawn_ones(tuned: 
         logits = tuned.discriminator(torch.cat([real, fake]))
     above = (logits[: len(real), None] > logits[None, len(real) :]).float().mean()
     assert above > 0.65
+
+
+def test_the_discriminator_is_measured_on_images_from_all_over_those_held_out() -> None:
+    """A set that is stored class by class would else show it one class: here black images, and then all others."""
+    start = initial.read(BUNDLED)
+    images = load(SUBSET).images
+    black = np.zeros((1024, *images.shape[1:]), np.uint8)
+    found = []
+    for real in (black, np.concatenate([black, images, images])):
+        trainer = Trainer(settings(width=32, initial=start.digest), CPU)
+        start.give(trainer, real)
+        found.append(torch.cat([norm.weight.detach() for norm in batch_norms(trainer.discriminator)]))
+    assert not torch.allclose(*found, rtol=0.05)
 
 
 def test_a_run_from_a_bundle_remembers_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from dcgan.bundle.manifest import Manifest
 from dcgan.errors import SettingsError
 from dcgan.images import Pixels
 from dcgan_training import frozen
+from dcgan_training.batches import spread
 from dcgan_training.config import Settings
 from dcgan_training.networks import batch_norms, channels_last, signed
 from dcgan_training.networks.base import LEAK
@@ -82,8 +83,8 @@ class Initial:
         judge, layers = trainer.discriminator, self.discriminator
         if layers is None or not _fits(judge, layers):
             return [f"warning: {self.path} has no discriminator for this run; it begins with drawn weights"]
-        half = min(len(real), _IMAGES)
-        _fill_discriminator(judge, layers, torch.cat([signed(torch.tensor(real[:half])), fake[:half]]))
+        shown = spread(real, _IMAGES)
+        _fill_discriminator(judge, layers, torch.cat([signed(torch.tensor(shown)), fake[: len(shown)]]))
         return []
 
 

@@ -9,7 +9,7 @@ A check, with four batches of calibration, costs 0.19 s on one core where 50,000
 """
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dcgan import latents
 from dcgan.latents import Floats32
 from dcgan_training import figures
+from dcgan_training.batches import spread
 from dcgan_training.config import Settings
 from dcgan_training.features import RandomFeatures
 from dcgan_training.history import Alarm, Check, History, Reading
@@ -31,7 +32,6 @@ SAMPLES: Final = 1024  # for the distance
 FIXED: Final = 512  # for the rest
 LEAST_HELD_OUT: Final = 32  # images, below which nothing can be measured
 
-Value = TypeVar("Value", bound=np.generic)
 Draw = Callable[[Floats32], NDArray[np.uint8]]
 
 
@@ -92,11 +92,11 @@ class Yardstick:
         self._features = RandomFeatures(settings.channels)
         names = np.arange(SAMPLES, dtype=np.uint64)
         self._latents = latents.draw(0, names, settings.latent_dim, settings.prior)
-        both = self._features(_spread(held_out, 2 * SAMPLES))
+        both = self._features(spread(held_out, 2 * SAMPLES))
         self._real_distance = figures.frechet_distance(both[::2], both[1::2])
-        self._real = _spread(both, SAMPLES)
+        self._real = spread(both, SAMPLES)
         self._fixed = min(FIXED, len(self._real))
-        self._real_fixed = _spread(self._real, self._fixed)
+        self._real_fixed = spread(self._real, self._fixed)
         self._real_diversity = figures.diversity(self._real_fixed)
         self._real_variance = figures.trace(self._real)
 
@@ -115,9 +115,3 @@ class Yardstick:
             real_distance=self._real_distance,
             real_variance=self._real_variance,
         )
-
-
-def _spread(rows: NDArray[Value], count: int) -> NDArray[Value]:
-    """Gives up to `count` rows from all over the array."""
-    chosen: NDArray[Value] = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
-    return chosen
