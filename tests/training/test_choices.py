@@ -52,6 +52,9 @@ def test_a_setting_is_read_as_what_it_is(text: str, name: str, value: Any) -> No
         ("learning_rate=nan", "learning_rate nan is out of range"),
         ("beta1=1", "beta1 1 is out of range; allowed: 0 up to but not 1"),
         ("learning_rate", "learning_rate can't be ''"),
+        (f"batch_size=1{'0' * 400}", f"batch_size 1{'0' * 39}... is out of range; allowed: 2 to 65536"),
+        (f"batch_size=1{'0' * 9_000}", f"batch_size can't be '1{'0' * 79}'; allowed: 2 to 65536"),
+        ("learning_rate=1e400", "learning_rate inf is out of range"),
         ("width=3", "width has a flag of its own: say --width 3"),
     ],
 )
@@ -60,14 +63,20 @@ def test_what_cannot_be_set_is_refused_with_what_can(text: str, why: str) -> Non
     assert why in refused(text)
 
 
+def test_no_number_is_too_large_to_be_refused() -> None:
+    """Also one of a flag, or one of the command line's own `--images`."""
+    with pytest.raises(SettingsError, match=r"images 10{39}\.\.\. is out of range; allowed: 1 to 1e\+15"):
+        chosen(recipes.DEFAULT, [], images=10**400)
+
+
 @pytest.mark.parametrize(
     ("recipe", "texts", "why"),
     [
-        ("dcgan", ["penalty=1"], "needs networks without batch norm"),
-        ("keras-digits", ["penalty=1"], "needs networks without batch norm"),
+        ("dcgan", ["penalty=1"], "needs a discriminator without batch norm, and that of architecture dcgan has it"),
+        ("minibatch", ["penalty=1", "spectral_norm=true"], "penalty 1 and minibatch_kernels don't go together"),
         ("strong", ["penalty=0"], "trains only by the relativistic objective with a penalty"),
         ("strong", ["objective=hinge"], "trains only by the relativistic objective with a penalty"),
-        ("strong", ["architecture=dcgan"], "needs networks without batch norm"),
+        ("strong", ["architecture=dcgan"], "needs a discriminator without batch norm"),
         ("dcgan", ["architecture=residual"], "take recipe strong as it is"),
         ("strong", ["spectral_norm=true"], "contradicts the fix-up initialisation"),
         ("mlp-digits", ["objective=hinge"], "label_smoothing is for the objectives minimax and non-saturating"),

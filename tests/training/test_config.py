@@ -1,4 +1,5 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,51 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         Settings.load(tmp_path / "config.json")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"recipe": "dcgan"}', '"dcgan"', "null"])
-def test_a_damaged_config_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b'{"recipe": "dcgan"}', b'"dcgan"', b"null", b"\xff{}", b"[" * 100_000]
+)
+def test_a_damaged_config_is_refused(tmp_path: Path, content: bytes) -> None:
     """Whatever stands in the file, the answer is one line that names it."""
-    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(RunError, match=r"config.json: these are not the settings of a run"):
         Settings.load(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("width", "x", 'width is "x"; allowed: 1 to 1024'),
+        ("batch_size", None, "batch_size is null; allowed: 2 to 65536"),
+        ("batch_size", 128.0, "batch_size is 128.0; allowed: 2 to 65536"),
+        ("batch_size", True, "batch_size is true; allowed: 2 to 65536"),
+        ("batch_size", 10**400, f"batch_size is 1{'0' * 39}...; allowed: 2 to 65536"),
+        ("learning_rate", float("nan"), "learning_rate is NaN; allowed: 1e-08 to 1"),
+        ("learning_rate", 10**400, f"learning_rate is 1{'0' * 39}...; allowed: 1e-08 to 1"),
+        ("spectral_norm", 0, "spectral_norm is 0; allowed: true, false"),
+        ("objective", ["hinge"], 'objective is ["hinge"]; allowed: minimax, non-saturating, hinge, relativistic'),
+        ("objective", "wgan", 'objective is "wgan"; allowed: minimax, non-saturating, hinge, relativistic'),
+        ("recipe", 5, "recipe is 5; allowed: text"),
+        ("size", 30, "size is 30; allowed: 8, 14, 16, 28, 32, 56, 64, 112, 128"),
+        ("size", [28], "size is [28]; allowed: 8, 14, 16, 28, 32, 56, 64, 112, 128"),
+        ("channels", 2, "channels is 2; allowed: 1, 3"),
+        ("seed", -1, "seed is -1; allowed: 0 to 1.84467e+19"),
+        ("held_out_count", -1, "held_out_count is -1; allowed: 0 to 1e+15"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_with_what_can(tmp_path: Path, field: str, value: object, said: str) -> None:
+    """When it is loaded, not where it would do harm."""
+    (tmp_path / "config.json").write_text(json.dumps(asdict(settings()) | {field: value}))
+    with pytest.raises(RunError) as caught:
+        Settings.load(tmp_path / "config.json")
+    assert caught.value.message == f"{tmp_path / 'config.json'}: these are not the settings of a run ({said})"
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+def test_settings_of_every_recipe_survive_the_disk(tmp_path: Path, recipe: str) -> None:
+    """A whole number where any is allowed, and the largest seed, too."""
+    chosen = settings(recipe, seed=2**64 - 1, label_smoothing=0, penalty=1)
+    chosen.save(tmp_path / "config.json")
+    assert Settings.load(tmp_path / "config.json") == chosen
 
 
 def test_a_run_is_not_continued_with_other_settings() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dcgan_training.choices import check
-from dcgan_training.config import SIZES, Architecture, Settings
+from dcgan_training.config import Architecture, Settings
 from dcgan_training.networks import (
     DcganGenerator,
     Discriminator,
@@ -26,6 +26,7 @@ from dcgan_training.networks import (
     to_uint8,
 )
 from dcgan_training.networks.residual import downsampled
+from dcgan_training.values import SIZES
 from runs import settings
 
 ARCHITECTURES = get_args(Architecture)

@@ -122,15 +122,22 @@ def test_the_discriminator_takes_k_steps_for_each_of_the_generators() -> None:
     assert trainer._decay == average.decay_per_step(20_000, 24)
 
 
-def test_the_penalties_flatten_the_discriminator() -> None:
+@pytest.mark.parametrize("recipe", ["strong", "keras-digits", "mlp-digits"])
+def test_the_penalties_flatten_the_discriminator(recipe: str) -> None:
     """A hundred times as much of them leaves smaller gradients at real images after the same steps."""
     slopes = []
     for penalty in (0.1, 10.0):
-        trainer = stepped(Trainer(settings("strong", batch_size=16, penalty=penalty, learning_rate=2e-3), CPU), 12)
+        trainer = stepped(Trainer(settings(recipe, batch_size=16, penalty=penalty, learning_rate=2e-3), CPU), 12)
         images = trainer._real(torch.tensor(DATA[:64]), 0).requires_grad_()
         (slope,) = torch.autograd.grad(trainer.discriminator(images).sum(), images)
         slopes.append(float(slope.square().sum()))
     assert slopes[1] < slopes[0] / 2
+
+
+def test_spectral_norm_lets_a_dcgan_be_penalised() -> None:
+    """It takes the place of batch norm, so a step has its penalties and stays finite."""
+    trainer = stepped(Trainer(settings(batch_size=8, penalty=1.0, spectral_norm=True), CPU), 2)
+    assert np.isfinite(trainer.read_losses().discriminator)
 
 
 def test_noise_and_mirrors_follow_the_seed_and_the_number() -> None:

@@ -1,60 +1,18 @@
 """What the user may set of a recipe, by `--set NAME=VALUE`: read, checked against its range and against the rest."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any, Final, get_args
 
 from dcgan.errors import SettingsError
-from dcgan.latents import Prior
-from dcgan_training.config import CLASSIC, NORMED, Architecture, Method, Objective, Recipe
+from dcgan_training import values
+from dcgan_training.config import CLASSIC, Method, Recipe
 
 _FLAGS: Final = frozenset({"width", "images"})  # which have a flag of their own
 SETTABLE: Final = {field.name: field.type for field in fields(Method) if field.name not in _FLAGS}
 """The settings that `--set` takes, with their types."""
-_WORDS: Final[dict[str, tuple[str, ...]]] = {
-    "architecture": get_args(Architecture),
-    "prior": get_args(Prior),
-    "objective": get_args(Objective),
-}
 
-
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """Numbers from `low` to `high`, both allowed unless `open`."""
-
-    low: float
-    high: float
-    below_high: bool = False
-
-    def holds(self, value: float) -> bool:
-        return self.low <= value < self.high if self.below_high else self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.low:g} {'up to but not' if self.below_high else 'to'} {self.high:g}"
-
-
-_RANGES: Final = {
-    "width": _Range(1, 1024),
-    "discriminator_width": _Range(0, 1024),
-    "latent_dim": _Range(1, 4096),
-    "batch_size": _Range(2, 65536),
-    "learning_rate": _Range(1e-8, 1),
-    "beta1": _Range(0, 1, below_high=True),
-    "beta2": _Range(0, 1, below_high=True),
-    "discriminator_steps": _Range(1, 100),
-    "label_smoothing": _Range(0, 0.5),
-    "instance_noise": _Range(0, 10),
-    "penalty": _Range(0, 1e6),
-    "minibatch_kernels": _Range(0, 1024),
-    "packing": _Range(1, 64),
-    "average_half_life_images": _Range(1, 1e12),
-    "images": _Range(1, 1e15),
-}
-
-ALLOWED: Final = {
-    field.name: ", ".join(_WORDS[field.name]) if field.name in _WORDS else str(_RANGES.get(field.name, "true, false"))
-    for field in fields(Method)
-}
+ALLOWED: Final = {field.name: values.allowed(field.name, field.type) for field in fields(Method)}
 """The values that each setting may have, in words, by its name."""
 
 
@@ -69,8 +27,8 @@ def chosen(recipe: Recipe, texts: list[str], **flags: Any) -> Recipe:
     Raises:
         SettingsError: there is no such setting, its value isn't allowed, or it contradicts another.
     """
-    values = {name: value for name, value in flags.items() if value is not None}
-    method = replace(recipe.method, **values, **dict(_read(text) for text in texts))
+    given = {name: value for name, value in flags.items() if value is not None}
+    method = replace(recipe.method, **given, **dict(_read(text) for text in texts))
     check(method)
     return replace(recipe, method=method)
 
@@ -95,10 +53,10 @@ def check(method: Method) -> None:
     Raises:
         SettingsError: names the setting and what is allowed, or both settings and why they don't go together.
     """
-    for name, allowed in _RANGES.items():
+    for name, words in ALLOWED.items():
         value = getattr(method, name)
-        if not allowed.holds(value):
-            raise SettingsError(f"{name} {value:g} is out of range; allowed: {allowed}")
+        if not values.in_range(name, value):
+            raise SettingsError(f"{name} {values.short(value)} is out of range; allowed: {words}")
     for contradictory, why in _contradictions(method):
         if contradictory:
             raise SettingsError(why)
@@ -108,10 +66,15 @@ def _contradictions(method: Method) -> list[tuple[bool, str]]:
     paired = method.objective == "relativistic"
     return [
         (
-            method.penalty > 0 and method.architecture in NORMED,
-            f"penalty {method.penalty:g} needs networks without batch norm, and those of architecture "
-            f"{method.architecture} have it: the gradient of one image's logit would depend on its neighbours; "
-            "take recipe strong, or penalty=0",
+            method.penalty > 0 and method.architecture == "dcgan" and not method.spectral_norm,
+            f"penalty {method.penalty:g} needs a discriminator without batch norm, and that of architecture dcgan has "
+            "it: the gradient of one image's logit would depend on its neighbours; take recipe strong, or penalty=0, "
+            "or spectral_norm=true, which takes the place of batch norm",
+        ),
+        (
+            method.penalty > 0 and method.minibatch_kernels > 0,
+            f"penalty {method.penalty:g} and minibatch_kernels don't go together: the gradient of one image's logit "
+            "would depend on its neighbours; leave one of them out",
         ),
         (
             method.architecture == "residual" and not (paired and method.penalty > 0),
@@ -151,14 +114,14 @@ def _read(text: str) -> tuple[str, Any]:
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         raise SettingsError(f"no setting is called {name[:80]!r}; {hint}settings: {', '.join(SETTABLE)}")
     try:
-        return name, _value(name, SETTABLE[name], value)
+        return name, _value(SETTABLE[name], value)
     except ValueError:
         raise SettingsError(f"{name} can't be {value[:80]!r}; allowed: {ALLOWED[name]}") from None
 
 
-def _value(name: str, kind: Any, text: str) -> Any:
-    if name in _WORDS:
-        if text not in _WORDS[name]:
+def _value(kind: Any, text: str) -> Any:
+    if get_args(kind):
+        if text not in get_args(kind):
             raise ValueError(text)
         return text
     if kind is not bool:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from dcgan.latents import Prior
+from dcgan_training import values
 from dcgan_training.errors import RunError
 from dcgan_training.files import write_atomically
-
-SIZES: Final = tuple(sorted(base << k for base in (4, 7) for k in range(1, 6) if 8 <= base << k <= 128))
 
 Architecture = Literal["mlp", "keras", "dcgan", "residual"]
 Objective = Literal["minimax", "non-saturating", "hinge", "relativistic"]
@@ -97,14 +96,22 @@ class Settings(Method):
         """Reads what `save` wrote.
 
         Raises:
-            RunError: there is no such file, or it holds something else.
+            RunError: there is no such file, or it holds something else; names the setting, and what it may be.
         """
         try:
-            return cls(**json.loads(file.read_text()))
+            found = cls(**json.loads(file.read_bytes()))
         except FileNotFoundError:
             raise RunError(f"{file.parent}: no run is here (it has no {file.name})") from None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise RunError(f"{file}: these are not the settings of a run ({error})") from error
+        for field in fields(found):
+            value = getattr(found, field.name)
+            if not values.is_allowed(field.name, field.type, value):
+                raise RunError(
+                    f"{file}: these are not the settings of a run ({field.name} is {values.short(json.dumps(value))}; "
+                    f"allowed: {values.allowed(field.name, field.type)})"
+                )
+        return found
 
     def check_continues(self, before: "Settings", directory: Path) -> None:
         """Refuses to continue a run that was started with other settings.

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from dcgan.bundle.manifest import Manifest
-from dcgan_training.config import SIZES
 from dcgan_training.data import Broken, Dataset, load
 from dcgan_training.errors import DataError
+from dcgan_training.values import SIZES
 
 
 def fitting(path: Path, manifest: Manifest, broken: Broken = "refuse") -> Dataset:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from dcgan_training import known
 from dcgan_training.cli import flags
 from dcgan_training.cli.output import say
-from dcgan_training.config import SIZES
+from dcgan_training.values import SIZES
 
 _GRID_COLUMNS: Final = 10
 _SHEET_PX: Final = 600  # of the sheet's side at least, so that small images can be seen

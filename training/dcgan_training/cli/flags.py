@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dcgan_training import recipes
-from dcgan_training.config import SIZES
+from dcgan_training.values import SIZES
 
 if TYPE_CHECKING:
     from dcgan_training.export import Labels

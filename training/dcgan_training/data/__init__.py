@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from dcgan_training.config import SIZES
 from dcgan_training.data import arrays, idx, pictures
 from dcgan_training.data.dataset import Dataset, digest_of, shape_of
 from dcgan_training.data.gathering import Broken, Collector, InMemory, gather
@@ -18,6 +17,7 @@ from dcgan_training.data.held_out import MIN_TEST_IMAGES, Split, check_test_set,
 from dcgan_training.data.order import positions
 from dcgan_training.data.store import Names, stored
 from dcgan_training.errors import DataError
+from dcgan_training.values import SIZES
 
 __all__ = [
     "MIN_TEST_IMAGES",

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgan_training import recipes
-from dcgan_training.config import SIZES, Recipe
+from dcgan_training.config import Recipe
 from dcgan_training.data import arrays, form_of, held_out, idx, pictures, positions
 from dcgan_training.data.pictures import Outcome, Pixels
 from dcgan_training.errors import DataError
 from dcgan_training.inspection.survey import Survey, survey, usual
 from dcgan_training.recipes.scarce import BELOW_IMAGES, SCARCE
+from dcgan_training.values import SIZES
 
 SAMPLE: Final = 512  # images that are kept to look at and to time with
 _LARGEST_ADVISED_PX: Final = 64  # the paper's; four times the pixels take four times the hours

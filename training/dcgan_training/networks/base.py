@@ -9,9 +9,9 @@ from typing import Final
 import torch
 from torch import nn
 
-from dcgan_training.config import SIZES
 from dcgan_training.networks.pixels import SIGNED, channels_last
 from dcgan_training.networks.spectral import start_spectral_norms
+from dcgan_training.values import SIZES
 
 LEAK: Final = 0.2  # slope of LeakyReLU below zero, in every convolutional network
 _WEIGHT_DEVIATION: Final = 0.02
