@@ -1,6 +1,9 @@
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +11,10 @@ import pytest
 import torch
 
 from dcgan_training.cli import main
-from runs import arguments, newest, same_weights
+from runs import arguments, newest, same_weights, wait_for
 
 STEPS = Path(__file__).with_name("steps.py")
+LONG = 64_000_000  # images, which no test waits for
 
 
 def torchrun(processes: int, *command: str) -> None:
@@ -27,6 +31,36 @@ def steps(file: Path, processes: int, *settings: str) -> dict[str, Any]:
     torchrun(processes, str(STEPS), str(file), *settings)
     found: dict[str, Any] = torch.load(file)
     return found
+
+
+@contextmanager
+def pair(*command: str) -> Iterator[list[subprocess.Popen[str]]]:
+    """Starts `dcgan-train` in two processes as torchrun does, but so that what becomes of one is nobody's business."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dcgan_training", *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | common | {"RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in ("0", "1")
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+    """Waits for processes; gives the exit code of each and what it said since it was last listened to."""
+    said = [process.communicate(timeout=100) for process in processes]
+    return [(process.returncode, err) for process, (_, err) in zip(processes, said, strict=True)]
 
 
 @pytest.mark.parametrize(("settings", "limit"), [((), 1e-3), (("minibatch_kernels=4", "augment=true"), 1e-2)])
@@ -65,3 +99,14 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(tmp_path: Path) -> None
     """Before anything is trained; the message says which numbers don't go together."""
     with pytest.raises(AssertionError, match="batch_size 127 is no multiple of the 2 processes"):
         torchrun(2, str(STEPS), str(tmp_path / "x.pt"), "batch_size=127")
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_process_notices_at_once_that_another_one_is_dead(killed: int, tmp_path: Path) -> None:
+    """Long before it would give up waiting for one that is only silent; torchrun isn't there to end it."""
+    with pair(*arguments(tmp_path / "run", images=LONG)) as processes:
+        wait_for(processes[0], "training ")
+        processes[killed].kill()
+        code, said = ends([processes[1 - killed]])[0]
+    assert code == 1
+    assert said.splitlines()[-1].startswith("error: another process of this run has ended")

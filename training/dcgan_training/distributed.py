@@ -2,22 +2,28 @@
 
 Every process holds the whole state and takes its share of each batch; gradients are averaged and batch norm sees the
 whole batch, so that a step is the one that a single process would take, but for the order of sums. Only the first
-process writes.
+process writes and speaks; the others end as it does.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 import torch.distributed as torch_distributed
 from torch import nn
 
 from dcgan.errors import SettingsError
+from dcgan_training.errors import RunError
 
-_PATIENCE: Final = timedelta(minutes=30)  # while the first process decodes the data or draws figures
+# How long a process waits for one that is silent. That one has ended is known at once, by its closed connection, so
+# these count only where a machine or its network has vanished, or a process hangs.
+_STEP: Final = timedelta(minutes=10)  # within a step, or while the first process saves, draws and measures after it
+_ERRAND: Final = timedelta(hours=12)  # while the first process decodes a data set, or exports and evaluates
+
+Value = TypeVar("Value")
 
 
 class World:
@@ -26,10 +32,18 @@ class World:
     rank = 0
     size = 1
 
-    def share(self, count: int) -> slice:
-        """Gives this process's part of `count` rows; raises SettingsError where they can't be shared evenly."""
-        if count % self.size:
-            raise SettingsError(f"batch_size {count} is no multiple of the {self.size} processes")
+    def share(self, count: int, packing: int = 1) -> slice:
+        """Gives this process's part of `count` rows, of which `packing` are judged together.
+
+        Raises:
+            SettingsError: they can't be shared evenly.
+        """
+        if count % (self.size * packing):
+            packs = f" times packing {packing}" if packing > 1 else ""
+            raise SettingsError(
+                f"batch_size {count} is no multiple of the {self.size} processes{packs}; say --set batch_size="
+                f"{-(-count // (self.size * packing)) * self.size * packing}, or start another number of processes"
+            )
         part = count // self.size
         return slice(self.rank * part, (self.rank + 1) * part)
 
@@ -47,15 +61,27 @@ class World:
         """Says whether any process says so; every process must ask at the same step."""
         return flag
 
+    def everyones(self, value: Value) -> list[Value]:
+        """Gives what each process says, in the order of their ranks; every process must ask at the same step."""
+        return [value]
+
     def wait(self) -> None:
         """Returns when every process has come here."""
+
+    def first(self, work: Callable[[], Value]) -> Value | None:
+        """Lets the first process work while the others wait; gives all of them what came of it.
+
+        Where it raises, the first one does and the others get None.
+        """
+        return work()
 
 
 class _Several(World):
     def __init__(self) -> None:
         self.rank, self.size = torch_distributed.get_rank(), torch_distributed.get_world_size()
         # Flags are asked for on the CPU, so that a GPU isn't waited for at every step.
-        self._flags = torch_distributed.new_group(backend="gloo", timeout=_PATIENCE)
+        self._flags = torch_distributed.new_group(backend="gloo", timeout=_STEP)
+        self._errands = torch_distributed.new_group(backend="gloo", timeout=_ERRAND)
 
     def prepare(self, network: nn.Module) -> None:
         for module in network.modules():
@@ -83,13 +109,32 @@ class _Several(World):
         torch_distributed.all_reduce(told, torch_distributed.ReduceOp.MAX, group=self._flags)
         return bool(told.item())
 
+    def everyones(self, value: Value) -> list[Value]:
+        told: list[Any] = [None] * self.size
+        torch_distributed.all_gather_object(told, value, group=self._flags)
+        return told
+
     def wait(self) -> None:
-        torch_distributed.barrier(group=self._flags)
+        torch_distributed.barrier(group=self._errands)
+
+    def first(self, work: Callable[[], Value]) -> Value | None:
+        told: list[Value | None] = [None]
+        try:
+            if self.rank == 0:
+                told = [work()]
+        finally:
+            torch_distributed.broadcast_object_list(told, src=0, group=self._errands)
+        return told[0]
+
+
+def processes() -> int:
+    """Gives how many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def started_by_torchrun() -> bool:
     """Says whether this process is one of several that torchrun started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return processes() > 1
 
 
 def local_rank() -> int:
@@ -103,15 +148,25 @@ def joined(device: str) -> Iterator[World]:
 
     Args:
         device: "cpu" or "cuda".
+
+    Raises:
+        RunError: another one has ended before its time, or doesn't answer.
     """
     if not started_by_torchrun():
         yield World()
         return
     if device == "cuda":
         torch.cuda.set_device(local_rank())
-    torch_distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
+    torch_distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_STEP)
     try:
         yield _Several()
+    except RuntimeError as error:
+        if not isinstance(error, torch_distributed.DistError) and "/gloo/" not in str(error):
+            raise
+        raise RunError(
+            "another process of this run has ended or doesn't answer; what it said last tells why, and the same "
+            "command for all of them continues from the newest checkpoint"
+        ) from error
     finally:
         torch_distributed.destroy_process_group()
 
