@@ -15,6 +15,7 @@ from dcgan_training.data import load
 from runs import SUBSET, arguments, deterministic, kill, newest, same_weights, started, trained, wait_for
 
 LONG = 64_000  # images: some ten seconds, which no test waits for
+UNMOVED = "--recipe", "mlp-digits", "--width", "8", "--set", "learning_rate=1e-8", "--on-alarm", "stop"
 
 
 @pytest.fixture(scope="module")
@@ -196,18 +197,32 @@ def test_hours_end_a_run_as_images_do(tmp_path: Path, capsys: pytest.CaptureFixt
     assert newest(tmp_path / "run")["images"] > images
 
 
-def test_an_alarm_stops_a_run_where_that_is_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Weights that never move: exit code 3, the state saved; told once, so that the same command goes on."""
-    more = ["--recipe", "mlp-digits", "--width", "8", "--set", "learning_rate=1e-8", "--on-alarm", "stop"]
-    command = arguments(tmp_path / "run", *more, images=400_000)
+def test_an_alarm_stops_a_run_until_its_owner_says_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights that never move: exit code 3, the state saved; the same command trains no further, only another does."""
+    command = arguments(tmp_path / "run", *UNMOVED, images=100_000)
     assert main(command) == 3
     said = capsys.readouterr().err
-    assert "alarm after " in said
-    assert said.splitlines()[-1].startswith("stopped by the watch after ")
-    stopped = newest(tmp_path / "run")["images"]
-    assert stopped < 400_000
-    assert main(command) == 0
-    assert newest(tmp_path / "run")["images"] >= 400_000
+    assert "alarm after 50,048 images: the run never moved" in said
+    assert said.splitlines()[-1].startswith("stopped by the watch after 50,048 images: never-moved; ")
+    assert main(command) == 3
+    again = capsys.readouterr().err
+    assert "an alarm is on: the run never moved" in again
+    assert again.splitlines()[-1] == said.splitlines()[-1]
+    assert "--on-alarm warn" in again.splitlines()[-1]
+    assert newest(tmp_path / "run")["images"] == 50_048
+    assert main([*command, "--on-alarm", "warn"]) == 0
+    assert newest(tmp_path / "run")["images"] >= 100_000
+    assert main(command) == 3
+
+
+def test_an_alarm_in_the_last_step_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All images were shown, and yet the run didn't end well."""
+    command = arguments(tmp_path / "run", *UNMOVED, images=50_000)
+    assert main(command) == 3
+    assert capsys.readouterr().err.splitlines()[-1].startswith("stopped by the watch after 50,048 images")
+    assert main([*command, "--on-alarm", "warn"]) == 0
 
 
 def test_the_best_checkpoint_stays(tmp_path: Path) -> None:

@@ -80,7 +80,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a call of `train` ended: images seen so far, and the signal or the alarm that stopped it, if any did."""
+    """How a call of `train` ended: images seen so far, and the signal or the alarm that stopped it, if any did.
+
+    All processes of a run get the same one. Where alarms stop a run, one that is on when the last image was shown does.
+    """
 
     images: int
     stopped_by: signal.Signals | Alarm | None
@@ -111,7 +114,6 @@ class _Run:
     def __init__(self, job: Job, stop: "_Stop") -> None:
         self.job, self.stop = job, stop
         self.trainer = Trainer(job.settings, job.machine, job.world)
-        self.alarm: Alarm | None = None
         self.seconds = 0.0  # of training before this call
         self.notes = self._resume()
         self.began = time.monotonic()
@@ -121,7 +123,7 @@ class _Run:
         trainer, settings, plan = self.trainer, self.job.settings, self.job.plan
         places, total = (self.job.material.images, self.job.material.rows), settings.images
         with self._observer() as observer:
-            while trainer.images < total and not self.job.world.any(self._must_stop()):
+            while trainer.images < total and not self.job.world.any(self._must_stop(observer)):
                 before = trainer.images
                 trainer.step(*batch_of(settings, *places, before, trainer.images_per_step))
                 if _passed(READ_EVERY_IMAGES, before, trainer.images):
@@ -131,8 +133,7 @@ class _Run:
                     self._save(observer)
             if self.saved != trainer.images:
                 self._save(observer)
-        complete = trainer.images >= total or self._time_is_up()
-        return Outcome(trainer.images, None if complete else self.stop.by or self.alarm)
+            return self._outcome(observer)
 
     def _resume(self) -> list[str]:
         """Takes up the newest checkpoint, or the weights to begin with; gives what its reader should know."""
@@ -149,9 +150,19 @@ class _Run:
             notes.append(f"warning: not the same machine, so not bit for bit the same run: {'; '.join(differences)}")
         return [*notes, f"continuing after {self.trainer.images:,} images"]
 
-    def _must_stop(self) -> bool:
-        stopped_by_alarm = self.alarm is not None and self.job.plan.on_alarm == "stop"
-        return self.stop.by is not None or stopped_by_alarm or self._time_is_up()
+    def _must_stop(self, observer: "_Observer") -> bool:
+        return self.stop.by is not None or self._stopping(observer) is not None or self._time_is_up()
+
+    def _stopping(self, observer: "_Observer") -> Alarm | None:
+        return observer.alarm if self.job.plan.on_alarm == "stop" else None
+
+    def _outcome(self, observer: "_Observer") -> Outcome:
+        """Agrees with the other processes on how the run ended: a signal reaches one of them, an alarm the first."""
+        world, images = self.job.world, self.trainer.images
+        alarm = next(filter(None, world.everyones(self._stopping(observer))), None)
+        number = next(filter(None, world.everyones(self.stop.by)), None)
+        complete = world.any(images >= self.job.settings.images or self._time_is_up())
+        return Outcome(images, alarm or (None if complete else number))
 
     def _time_is_up(self) -> bool:
         return self.job.plan.hours is not None and self._spent_s() >= self.job.plan.hours * 3600.0
@@ -184,11 +195,18 @@ class _Run:
             for line in [_describe(settings, job.machine, job.world), *self.notes]:
                 display.say(line)
             watch = Watch(settings, job.material.held_out, History.open(job.directory, images))
+            if watch.alarm is not None:
+                display.say(f"an alarm is on: {watch.alarm.message}")
             yield _First(self, display, watch)
 
 
 class _Observer:
     """What a process does beside training: nothing, but for the first one."""
+
+    @property
+    def alarm(self) -> Alarm | None:
+        """The alarm that is on, if one is."""
+        return None
 
     def read(self, images: int, losses: Losses) -> None:
         """Takes the mean losses since the last reading."""
@@ -205,6 +223,10 @@ class _First(_Observer):
 
     def __init__(self, run: _Run, display: Display, watch: Watch) -> None:
         self._run, self._display, self._watch = run, display, watch
+
+    @property
+    def alarm(self) -> Alarm | None:
+        return self._watch.alarm
 
     def read(self, images: int, losses: Losses) -> None:
         self._tell(images, self._watch.read(images, losses, self._display.read(images, losses)))
@@ -235,7 +257,6 @@ class _First(_Observer):
     def _tell(self, images: int, alarms: list[Alarm]) -> None:
         for alarm in alarms:
             self._display.alarmed(images, alarm)
-            self._run.alarm = alarm
 
 
 def _describe(settings: Settings, machine: Machine, world: World) -> str:

@@ -43,7 +43,10 @@ def exit_code(outcome: "Outcome") -> int:
     from dcgan_training.history import Alarm
 
     if isinstance(outcome.stopped_by, Alarm):
-        say(f"stopped by the watch after {outcome.images:,} images: {outcome.stopped_by.kind}")
+        say(
+            f"stopped by the watch after {outcome.images:,} images: {outcome.stopped_by.kind}; with --on-alarm warn it "
+            "goes on all the same; to start again, choose another directory"
+        )
         return STOPPED_BY_WATCH
     say(f"stopped after {outcome.images:,} images; the same command continues from there")
     return 128 + outcome.stopped_by

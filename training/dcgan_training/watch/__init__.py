@@ -47,7 +47,8 @@ class Watch:
 
     def __init__(self, settings: Settings, held_out: NDArray[np.uint8], history: History) -> None:
         self._settings, self._held_out, self._history = settings, held_out, history
-        self._rules = replay(settings, history.records)[0]
+        self._rules, raised = replay(settings, history.records)
+        self._raised = [alarm for _, alarm in raised]
         self._every = max(LEAST_EVERY, settings.images // CHECKS)
         self._yardstick: Yardstick | None = None
 
@@ -55,6 +56,11 @@ class Watch:
     def best(self) -> int | None:
         """Images seen at the best check by Fréchet distance so far; None before the first."""
         return self._rules.seen.best
+
+    @property
+    def alarm(self) -> Alarm | None:
+        """The latest alarm that is still on; None where none is."""
+        return next((alarm for alarm in reversed(self._raised) if alarm.kind in self._rules.seen.active), None)
 
     def due(self, before: int, now: int) -> bool:
         """Says whether a check belongs between the images seen `before` a step and those seen `now`."""
@@ -80,6 +86,7 @@ class Watch:
 
     def _judged(self, images: int, what: Losses | Check) -> list[Alarm]:
         alarms = self._rules.add(images, what)
+        self._raised += alarms
         for alarm in alarms:
             self._history.add(images, alarm)
         return alarms
