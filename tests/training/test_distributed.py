@@ -17,13 +17,14 @@ STEPS = Path(__file__).with_name("steps.py")
 LONG = 64_000_000  # images, which no test waits for
 
 
-def torchrun(processes: int, *command: str) -> None:
-    """Runs a Python program in so many processes, and sees that all end well."""
+def torchrun(processes: int, *command: str) -> str:
+    """Runs a Python program in so many processes, sees that all end well, and gives what they said."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     ended = subprocess.run(
         [*launch, *command], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert ended.returncode == 0, ended.stderr
+    return ended.stderr
 
 
 def steps(file: Path, processes: int, *settings: str) -> dict[str, Any]:
@@ -76,8 +77,11 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path, settings: tuple[str
     assert one["losses"].std(0).min() > 0.01  # or they would agree by standing still
 
 
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
-    """Half of it in one process, the rest in two, and the other way round: the same data, nearly the same weights."""
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Half of it in one process, the rest in two, and the other way round: the same data, nearly the same weights.
+
+    Nearly is warned about, as another number of threads is.
+    """
     runs = tmp_path / "one", tmp_path / "widened", tmp_path / "narrowed"
     for output, first, second in zip(runs, (1, 1, 2), (1, 2, 1), strict=True):
         for processes, images in ((first, 640), (second, 1280)):

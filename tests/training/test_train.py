@@ -129,6 +129,19 @@ def test_another_machine_is_warned_about(tmp_path: Path, capsys: pytest.CaptureF
     assert newest(run)["machine"]["precision"] == "bfloat16"
 
 
+def test_a_checkpoint_that_does_not_say_how_many_processes_made_it_is_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As those from before this was recorded; there is nothing to warn about."""
+    run = trained(tmp_path / "run", images=640)
+    old = newest(run)
+    assert old["machine"].pop("processes") == 1
+    next((run / "checkpoints").iterdir()).unlink()
+    checkpoint.save(run / "checkpoints", 640, old)
+    trained(run)
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_a_folder_with_other_things_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody's files are mixed with a run's."""
     (tmp_path / "thesis.txt").write_text("x")

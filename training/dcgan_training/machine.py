@@ -1,4 +1,4 @@
-"""Where a run is computed: device, number format, threads, build. None of it is a setting of the run.
+"""Where a run is computed: device, number format, threads, build, processes. None of it is a setting of the run.
 
 The same settings on the same machine give the same bits; on another one nearly the same, and a warning.
 """
@@ -12,6 +12,7 @@ from typing import Final, Literal, Self
 import torch
 
 from dcgan.errors import DeviceError
+from dcgan_training.distributed import processes
 
 Precision = Literal["bfloat16", "float32"]
 
@@ -29,6 +30,7 @@ class Machine:
     threads: int
     processor: str
     torch: str
+    processes: int = 1  # that shared the work; a checkpoint from before this was recorded doesn't say
 
     @classmethod
     def choose(cls, device: str, precision: str, threads: int | None) -> Self:
@@ -54,6 +56,7 @@ class Machine:
             threads=torch.get_num_threads(),
             processor=_processor(device),
             torch=str(torch.__version__),  # a plain str: checkpoints hold nothing else
+            processes=processes(),
         )
 
     def differences(self, before: "Machine") -> list[str]:
