@@ -94,8 +94,17 @@ def test_a_recipe_for_one_shape_refuses_others() -> None:
     """And names the recipe that draws any."""
     check_shape(recipes.named("mlp-digits"), 28, 1)
     check_shape(recipes.DEFAULT, 64, 3)
-    with pytest.raises(SettingsError, match=r"28x28x1, and these are 64x64x3.* take recipe dcgan"):
-        check_shape(recipes.named("mlp-digits"), 64, 3)
+    for size, channels, remedy in (
+        (64, 1, "say --size 28"),
+        (28, 3, "give it grey images"),
+        (64, 3, "give it grey images"),
+    ):
+        with pytest.raises(SettingsError) as error:
+            check_shape(recipes.named("mlp-digits"), size, channels)
+        assert error.value.message == (
+            f"recipe mlp-digits is for images of 28x28x1, and these are {size}x{size}x{channels}; {remedy}, or take "
+            "recipe dcgan, which draws any shape"
+        )
 
 
 def test_every_setting_says_what_is_allowed() -> None:

@@ -2,9 +2,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dcgan_training.cli import main
+from pictures import RANDOM, folder, png
 from runs import arguments
 
 
@@ -23,6 +25,35 @@ def test_a_misspelt_recipe_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert said.startswith("error: no recipe is called 'dgcan'; did you mean 'dcgan'? recipes: dcgan, keras-digits")
     assert said.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "more", "said"),
+    [
+        ((28, 28, 3), [], "these are 28x28x3; give it grey images, or"),
+        ((28, 28, 3), ["--size", "28"], "these are 28x28x3; give it grey images, or"),
+        ((14, 14, 1), [], "these are 14x14x1; say --size 28, or"),
+        ((28, 28, 1), ["--size", "32"], "these are 32x32x1; say --size 28, or"),
+        ((30, 40, 1), [], "its images are 40x30; say --size with one of"),
+    ],
+)
+def test_images_of_a_shape_that_the_recipe_is_not_for_are_refused_by_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: tuple[int, int, int], more: list[str], said: str
+) -> None:
+    """Before all others are decoded, among which a broken one would be found."""
+    data = folder(tmp_path / "data", RANDOM.integers(0, 256, (2, *shape), dtype=np.uint8))
+    (data / "z.png").write_text("404")
+    assert main(arguments(tmp_path / "run", "--recipe", "mlp-digits", *more, data=data)) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_colour_that_comes_late_is_refused_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first image is grey, and so passes."""
+    data = folder(tmp_path / "data", RANDOM.integers(0, 256, (2, 28, 28, 1), dtype=np.uint8))
+    (data / "z.png").write_bytes(png(RANDOM.integers(0, 256, (28, 28, 3), dtype=np.uint8)))
+    assert main(arguments(tmp_path / "run", "--recipe", "mlp-digits", data=data)) == 1
+    assert "these are 28x28x3; give it grey images" in capsys.readouterr().err
 
 
 def test_data_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

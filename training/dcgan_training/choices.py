@@ -41,9 +41,11 @@ def check_shape(recipe: Recipe, size: int, channels: int) -> None:
     """
     wanted = recipe.size or size, recipe.channels or channels
     if wanted != (size, channels):
+        grey = "grey images" if wanted[1] == 1 else "images in colour"
+        remedy = f"say --size {wanted[0]}" if wanted[1] == channels else f"give it {grey}"
         raise SettingsError(
             f"recipe {recipe.name} is for images of {wanted[0]}x{wanted[0]}x{wanted[1]}, and these are "
-            f"{size}x{size}x{channels}; say --size {wanted[0]}, or take recipe dcgan, which draws any shape"
+            f"{size}x{size}x{channels}; {remedy}, or take recipe dcgan, which draws any shape"
         )
 
 

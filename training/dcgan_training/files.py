@@ -1,11 +1,8 @@
 """Files that are there whole or not at all, even after the power fails."""
 
-import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dcgan.errors import OutputError
 
@@ -16,10 +13,16 @@ def write_atomically(file: Path, content: bytes | memoryview) -> None:
     Raises:
         OSError: the disk is full or refuses; what was written is removed.
     """
+    write_streamed(file, [content])
+
+
+def write_streamed(file: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Writes a file likewise, of parts that are made one by one."""
     partial = file.with_name(f".{file.name}.partial")
     try:
         with partial.open("wb") as out:
-            out.write(content)
+            for part in parts:
+                out.write(part)
             out.flush()
             os.fsync(out.fileno())
         partial.replace(file)
@@ -28,11 +31,19 @@ def write_atomically(file: Path, content: bytes | memoryview) -> None:
         raise
 
 
-def write_array(file: Path, values: NDArray[np.generic]) -> None:
-    """Writes an array in NumPy's format, likewise."""
-    content = io.BytesIO()
-    np.save(content, values)
-    write_atomically(file, content.getbuffer())
+def check_writable(file: Path) -> None:
+    """Finds out before long work whether its result could be written; leaves nothing behind.
+
+    Raises:
+        OutputError: it couldn't.
+    """
+    if file.is_dir():
+        raise OutputError(f"{file}: is a directory; name a file")
+    try:
+        write_atomically(file.with_name(f"{file.name}.trial"), b"")
+        file.with_name(f"{file.name}.trial").unlink()
+    except OSError as error:
+        raise output_error(error, file) from error
 
 
 def output_error(error: OSError, place: Path, hint: str = "") -> OutputError:

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgan_training import run_directory
-from dcgan_training.data import Dataset, load
-from dcgan_training.data.held_out import check_test_set, digest_of, split
+from dcgan_training.data import Dataset, Images, Selection, check_test_set, digest_of, load, split
 from dcgan_training.distributed import World
 
 
@@ -20,16 +19,29 @@ class Material:
     Attributes:
         images: of the whole data set, uint8 (n, size, size, channels); maybe a read-only map of a file.
         rows: places of those that are trained on, int64, ascending.
-        held_out: images that are not, uint8 (m, size, size, channels).
-        facts: what `Settings` says of them.
-        skipped: names of broken files that were passed over.
+        held_out: images that are not, uint8 (m, size, size, channels); maybe a map likewise.
     """
 
     images: NDArray[np.uint8]
     rows: NDArray[np.int64]
     held_out: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a run will be made of, before it is settled that this run is what its directory is for.
+
+    Attributes:
+        data: the whole data set.
+        rows: as `Material.rows`.
+        held_out: images to be written into the directory and to be mapped from there.
+        facts: what `Settings` says of them.
+    """
+
+    data: Dataset
+    rows: NDArray[np.int64]
+    held_out: Images
     facts: dict[str, Any]
-    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +61,7 @@ class Source:
     test_set: Path | None
 
 
-def gather(source: Source, directory: Path, world: World) -> Material:
+def gather(source: Source, directory: Path, world: World) -> Gathered:
     """Reads the images of a run and splits them. The first process decodes; the others take what it stored.
 
     Raises:
@@ -58,25 +70,29 @@ def gather(source: Source, directory: Path, world: World) -> Material:
     """
     if world.rank > 0:
         world.wait()
-    material = _gathered(source, directory)
+    gathered = _gathered(source, directory)
     if world.rank == 0:
         world.wait()
-    return material
+    return gathered
 
 
-def _gathered(source: Source, directory: Path) -> Material:
+def _gathered(source: Source, directory: Path) -> Gathered:
     data = load(source.data, source.size, broken=source.broken, store=directory / run_directory.DATA)
+    rows, held_out = _parts(source, data)
+    return Gathered(data, rows, held_out, _facts(source, data, rows, held_out))
+
+
+def _parts(source: Source, data: Dataset) -> tuple[NDArray[np.int64], Images]:
+    """Gives the places of the images to train on, and those that are held out, of which none is copied."""
     if source.test_set is None:
         parts = split(data.images)
-        rows, held_out = parts.train, np.ascontiguousarray(data.images[parts.held_out])
-    else:
-        test = load(source.test_set, source.size)
-        check_test_set(test, data)
-        rows, held_out = np.arange(len(data)), np.ascontiguousarray(test.images)
-    return Material(data.images, rows, held_out, _facts(source, data, rows, held_out), data.skipped)
+        return parts.train, Selection(data.images, parts.held_out)
+    test = load(source.test_set, source.size)
+    check_test_set(test, data)
+    return np.arange(len(data)), test.images
 
 
-def _facts(source: Source, data: Dataset, rows: NDArray[np.int64], held_out: NDArray[np.uint8]) -> dict[str, Any]:
+def _facts(source: Source, data: Dataset, rows: NDArray[np.int64], held_out: Images) -> dict[str, Any]:
     return {
         "data": str(source.data),
         "data_digest": data.digest,

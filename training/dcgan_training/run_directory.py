@@ -13,6 +13,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgan_training.config import Settings
+from dcgan_training.data import Images, blocks
+from dcgan_training.data.store import header
 from dcgan_training.errors import RunError
-from dcgan_training.files import output_error, write_array
+from dcgan_training.files import output_error, write_streamed
 
 CONFIG: Final = "config.json"
 CHECKPOINTS: Final = "checkpoints"
@@ -66,11 +69,8 @@ def claimed(directory: Path, rank: int = 0) -> Iterator[None]:
         os.close(lock)
 
 
-def settle(directory: Path, settings: Settings, held_out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def settle(directory: Path, settings: Settings, held_out: Images) -> None:
     """Writes the settings of a run, or of one that goes on for longer, and the images that it never trains on.
-
-    Returns:
-        These images again, mapped from their file.
 
     Raises:
         RunError: there is a run with others.
@@ -80,9 +80,21 @@ def settle(directory: Path, settings: Settings, held_out: NDArray[np.uint8]) -> 
     if file.exists():
         settings.check_continues(Settings.load(file), directory)
     try:
-        write_array(directory / HELD_OUT, held_out)
+        pixels = (block.data for block in blocks(held_out))
+        write_streamed(directory / HELD_OUT, chain([header(held_out.shape)], pixels))
         settings.save(file)
-        mapped: NDArray[np.uint8] = np.load(directory / HELD_OUT, mmap_mode="r")
+    except OSError as error:
+        raise output_error(error, directory) from error
+
+
+def held_out(directory: Path) -> NDArray[np.uint8]:
+    """Maps the images that a run never trains on, which `settle` wrote.
+
+    Raises:
+        OutputError: they can't be read again.
+    """
+    try:
+        mapped: NDArray[np.uint8] = np.load(directory / HELD_OUT, mmap_mode="r", allow_pickle=False).view(np.ndarray)
     except OSError as error:
         raise output_error(error, directory) from error
     return mapped

@@ -1,8 +1,7 @@
 """The commands `train` and `recipes`."""
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,7 +15,10 @@ from dcgan_training.config import Recipe, Settings
 if TYPE_CHECKING:
     from torch import nn
 
-    from dcgan_training.train import Outcome
+    from dcgan_training.data import Dataset
+    from dcgan_training.distributed import World
+    from dcgan_training.machine import Machine
+    from dcgan_training.train import Job, Outcome
 
 STOPPED_BY_WATCH = 3  # the exit code
 
@@ -52,48 +54,73 @@ def exit_code(outcome: "Outcome") -> int:
     return 128 + outcome.stopped_by
 
 
-def train(options: argparse.Namespace) -> "Outcome":
-    """Trains as the flags of `flags.add_train` say; the run's directory is `options.output`."""
+def train(options: argparse.Namespace, approve: "Callable[[Dataset], None]" = lambda _: None) -> "Outcome":
+    """Trains as the flags of `flags.add_train` say; the run's directory is `options.output`.
+
+    `approve` is shown the data before anything is trained, and may refuse it.
+    """
     recipe = choices.chosen(recipes.named(options.recipe), options.set, width=options.width, images=options.images)
-    from dcgan_training import initial, run_directory
+    from dcgan_training import run_directory
     from dcgan_training.distributed import joined
     from dcgan_training.machine import Machine
-    from dcgan_training.material import Source, gather
-    from dcgan_training.train import Job, Plan
     from dcgan_training.train import train as run
 
     machine = Machine.choose(options.device, options.precision, options.threads)
-    plan = Plan(save_every=options.save_every, hours=options.hours, on_alarm=options.on_alarm)
-    source = Source(data=options.data, size=options.size, broken=options.broken, test_set=options.held_out)
+    _check_glimpse(recipe, options)
     with joined(machine.device) as world, run_directory.claimed(options.output, world.rank):
-        material = gather(source, options.output, world)
-        choices.check_shape(recipe, material.facts["size"], material.facts["channels"])
-        start = None if options.init_from is None else initial.read(options.init_from)
-        settings = Settings.of(
-            recipe,
-            **material.facts,
-            seed=options.seed,
-            flip=options.flip,
-            initial="" if start is None else start.digest,
-        )
-        if start is not None:
-            start.check(settings)
-        if world.rank == 0:
-            for name in material.skipped:
-                say(f"warning: {name} can't be read and was passed over")
-            material = replace(material, held_out=run_directory.settle(options.output, settings, material.held_out))
-        world.wait()
-        return run(
-            Job(
-                settings=settings,
-                machine=machine,
-                world=world,
-                material=material,
-                start=start,
-                directory=options.output,
-                plan=plan,
-            )
-        )
+        return run(_job(options, recipe, machine, world, approve))
+
+
+def _check_glimpse(recipe: Recipe, options: argparse.Namespace) -> None:
+    """Refuses images of a shape that the recipe isn't for as soon as the first one shows it."""
+    from dcgan_training.data import glimpse
+
+    seen = glimpse(options.data, options.size) if recipe.size or recipe.channels else None
+    if seen is not None:
+        size, channels = seen
+        choices.check_shape(recipe, size, max(channels, recipe.channels or 1))  # a later one may have colour
+
+
+def _job(
+    options: argparse.Namespace,
+    recipe: Recipe,
+    machine: "Machine",
+    world: "World",
+    approve: "Callable[[Dataset], None]",
+) -> "Job":
+    """Gathers the images of a run and settles what it is, in its directory."""
+    from dcgan_training import initial, run_directory
+    from dcgan_training.material import Material, Source, gather
+    from dcgan_training.train import Job, Plan
+
+    source = Source(data=options.data, size=options.size, broken=options.broken, test_set=options.held_out)
+    gathered = gather(source, options.output, world)
+    choices.check_shape(recipe, gathered.data.size, gathered.data.channels)
+    approve(gathered.data)
+    start = None if options.init_from is None else initial.read(options.init_from)
+    settings = Settings.of(
+        recipe,
+        **gathered.facts,
+        seed=options.seed,
+        flip=options.flip,
+        initial="" if start is None else start.digest,
+    )
+    if start is not None:
+        start.check(settings)
+    if world.rank == 0:
+        for name in gathered.data.skipped:
+            say(f"warning: {name} can't be read and was passed over")
+        run_directory.settle(options.output, settings, gathered.held_out)
+    world.wait()
+    return Job(
+        settings=settings,
+        machine=machine,
+        world=world,
+        material=Material(gathered.data.images, gathered.rows, run_directory.held_out(options.output)),
+        start=start,
+        directory=options.output,
+        plan=Plan(save_every=options.save_every, hours=options.hours, on_alarm=options.on_alarm),
+    )
 
 
 def recipes_command(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from dcgan_training.data import arrays, idx, pictures
-from dcgan_training.data.dataset import Dataset, digest_of, shape_of
+from dcgan_training.data.dataset import Dataset, Images, Selection, blocks, digest_of, shape_of
 from dcgan_training.data.gathering import Broken, Collector, InMemory, gather
 from dcgan_training.data.held_out import MIN_TEST_IMAGES, Split, check_test_set, in_both, split
 from dcgan_training.data.order import positions
@@ -24,10 +24,14 @@ __all__ = [
     "Broken",
     "Dataset",
     "Form",
+    "Images",
+    "Selection",
     "Split",
+    "blocks",
     "check_test_set",
     "digest_of",
     "form_of",
+    "glimpse",
     "in_both",
     "load",
     "positions",
@@ -62,6 +66,28 @@ def load(path: Path, size: int | None = None, *, broken: Broken = "refuse", stor
     if len(data) < 2:
         raise DataError(path, "holds one image only; training needs two or more")
     return data
+
+
+def glimpse(path: Path, size: int | None = None) -> tuple[int, int] | None:
+    """Looks at the first image of a folder or a zip, so that what `load` would find after long is known at once.
+
+    Returns:
+        The size that all images will have, and the channels of the first: where these are 3, the set has colour. None
+        for other forms of data, which are read in no time.
+
+    Raises:
+        DataError: as `load`.
+    """
+    try:
+        if form_of(path) != "pictures":
+            return None
+        with pictures.opened(path) as files:
+            _, height, width, channels = pictures.first(files)
+            if size is None:
+                _check_shape(path, height, width)
+            return size or height, channels
+    except OSError as error:
+        raise DataError(error.filename or path, error.strerror or str(error)) from error
 
 
 def form_of(path: Path) -> Form:
@@ -104,7 +130,7 @@ def _of_pictures(path: Path, size: int | None, broken: Broken, store: Path | Non
 
 def _first(files: pictures.Pictures) -> tuple[str, int]:
     """Gives the name and the size of the image that all others must be like."""
-    name, height, width = pictures.first(files)
+    name, height, width, _ = pictures.first(files)
     _check_shape(files.path, height, width)
     return name, height
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,39 @@ def shape_of(size: int, channels: int) -> str:
     return f"{size}x{size} {'grey' if channels == 1 else 'RGB'}"
 
 
-def digest_of(images: NDArray[np.uint8]) -> str:
+class Images(Protocol):
+    """Images that can be gone through by parts: an array, uint8 (n, h, w, c), a map of one, or a `Selection`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As an array's."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: slice, /) -> NDArray[np.uint8]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Images of an array by their places, int64 (m,), of which no more than a part is ever copied."""
+
+    images: NDArray[np.uint8]
+    places: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As that of the array which they would be."""
+        return len(self), *self.images.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, places: slice, /) -> NDArray[np.uint8]:
+        part: NDArray[np.uint8] = self.images[self.places[places]]
+        return part
+
+
+def digest_of(images: Images) -> str:
     """Computes the `digest` of a data set of these images, uint8 (n, h, w, c), by parts: they may be a map."""
     digest = hashlib.sha256(f"uint8 {images.shape}".encode())
     for block in blocks(images):
@@ -57,7 +89,7 @@ def digest_of(images: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def blocks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+def blocks(images: Images) -> Iterator[NDArray[np.uint8]]:
     """Goes through images in their order, some megabytes at a time, each part contiguous in memory."""
     count = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
     for first in range(0, len(images), count):

@@ -84,8 +84,8 @@ def opened(path: Path) -> Iterator[Pictures]:
         yield _of_zip(path, archive)
 
 
-def first(pictures: Pictures) -> tuple[str, int, int]:
-    """Gives the name, height and width of the first image that isn't broken.
+def first(pictures: Pictures) -> tuple[str, int, int, int]:
+    """Gives the name, height, width and channels of the first image that isn't broken.
 
     Raises:
         DataError: no image can be read.
@@ -93,7 +93,7 @@ def first(pictures: Pictures) -> tuple[str, int, int]:
     for name in pictures.names:
         outcome = _outcome(pictures, name, None)
         if not isinstance(outcome, str):
-            return name, outcome.shape[0], outcome.shape[1]
+            return name, *outcome.shape
     raise DataError(pictures.path, f"none of its {len(pictures.names)} images can be read")
 
 
