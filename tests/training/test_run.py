@@ -1,5 +1,6 @@
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_a_stopped_training_publishes_nothing(
 ) -> None:
     """3 for the watch, 128 + n for signal n."""
     stopped = SimpleNamespace(images=100, stopped_by=stopped_by)
-    monkeypatch.setattr(quality.training, "train", lambda _: stopped)
+    monkeypatch.setattr(quality.training, "train", lambda *_: stopped)
     assert main(command(tmp_path / "model")) == code
     assert list(tmp_path.iterdir()) == []
 
@@ -108,6 +109,69 @@ def test_a_bundle_that_exists_is_never_replaced(tmp_path: Path, capsys: pytest.C
     assert main(command(tmp_path / "model")) == 1
     assert "exists; name a directory that doesn't" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        (["--name", "my model"], "--name 'my model' can't be used"),
+        (["--version", "1/2"], "--version '1/2' can't be used"),
+        (["--labels", "PLACE/nowhere"], "nowhere: does not exist"),
+        (["--labels", "PLACE"], ": is no file"),
+        (["--labels", "PLACE/few.csv"], "few.csv: has 1 rows for 400 images"),
+        (["--labels", "PLACE/same.csv"], "same.csv: has no column that a classifier can learn"),
+        (["--features", "PLACE/nowhere.onnx"], "nowhere.onnx: does not exist"),
+        (["--features", "PLACE/text.onnx"], "text.onnx: is no ONNX model"),
+        (["--stacked-digits", "PLACE"], "can't be stacked digits' judge: the model draws grey images"),
+        (["--json", "PLACE/nowhere/figures.json"], "No such file or directory"),
+        (["--json", "PLACE"], "is a directory; name a file"),
+        (["--run", "PLACE/run", "--output", "PLACE/text.onnx/model"], "text.onnx"),
+    ],
+)
+def test_what_would_fail_after_the_training_is_refused_before_it(
+    more: list[str], fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line that says what is wrong; no run is begun."""
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "few.csv").write_text("kind\na\n")
+    (place / "same.csv").write_text("kind\n" + "a\n" * 400)
+    (place / "text.onnx").write_text("hello")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(command(tmp_path / "model", *(word.replace("PLACE", str(place)) for word in more))) == 1
+    said = capsys.readouterr().err
+    assert fault in said
+    assert said.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_directory_whose_name_no_model_may_have_needs_a_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be the model's where none is given."""
+    assert main(command(tmp_path / "my model")) == 1
+    assert capsys.readouterr().err.startswith("error: --name 'my model' can't be used: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_that_cannot_be_written_leave_the_bundle_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their folder may go while a run trains; the bundle has them too."""
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    evaluate = evaluation.evaluate
+
+    def removing(*arguments: Any) -> Report:
+        folder.rmdir()
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(evaluation, "evaluate", removing)
+    assert main(command(tmp_path / "model", "--json", str(folder / "figures.json"))) == 1
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'model'} is published" in said
+    assert said.splitlines()[-1].startswith("error: ")
+    assert bundle.load(tmp_path / "model").manifest.figures
 
 
 @pytest.mark.parametrize(

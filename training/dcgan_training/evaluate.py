@@ -17,7 +17,7 @@ from dcgan.errors import SettingsError
 from dcgan.images import Pixels
 from dcgan_training import classifier, figures, labels
 from dcgan_training.card import with_section
-from dcgan_training.data import Broken
+from dcgan_training.data import Broken, Dataset
 from dcgan_training.errors import DataError
 from dcgan_training.extractors import CLASSIFIER, RANDOM, ClassifierFeatures, Extractor, OnnxFeatures
 from dcgan_training.features import RandomFeatures
@@ -26,7 +26,7 @@ from dcgan_training.probe import Labelled, balanced, has_maps, probe
 from dcgan_training.quality import SAMPLES, SECTION, STACKED_SAMPLES, Figure, Report
 from dcgan_training.real_images import gather
 from dcgan_training.say import Say
-from dcgan_training.stacked_digits import Modes, stacked_digits
+from dcgan_training.stacked_digits import Modes, judging, stacked_digits
 
 NEIGHBOURS: Final = 5
 _SEED: Final = 0
@@ -60,7 +60,7 @@ class Request:
     broken: Broken = "refuse"
 
     def check(self) -> None:
-        """Raises SettingsError where it asks for what can't be, before anything takes long."""
+        """Raises SettingsError where it asks for what can't be, DataError where a file isn't there."""
         if CLASSIFIER in self.features and self.labels is None:
             raise SettingsError("--features classifier needs --labels, for the classifier learns them")
         if len(set(self.features)) < len(self.features):
@@ -70,6 +70,23 @@ class Request:
                 raise SettingsError(
                     f"--features {name}: allowed are {RANDOM}, {CLASSIFIER}, or a file that ends in .onnx"
                 )
+        for file in [*self.graphs, *([] if self.labels is None else [self.labels])]:
+            if not file.is_file():
+                raise DataError(file, "is no file" if file.exists() else "does not exist")
+
+    def check_with(self, data: Dataset) -> None:
+        """Raises what `evaluate` would, once there is a model of this data: for labels, graphs and digits."""
+        if self.labels is not None:
+            _columns(self.labels, data)
+        for file in self.graphs:
+            OnnxFeatures(file, data.size, data.channels)
+        if self.digits is not None:
+            judging(self.digits, data.size, data.channels)
+
+    @property
+    def graphs(self) -> list[Path]:
+        """The files among the features."""
+        return [Path(name) for name in self.features if name not in (RANDOM, CLASSIFIER)]
 
 
 def evaluate(path: Path, request: Request, say: Say) -> Report:
@@ -144,13 +161,10 @@ class _Evaluation:
         if self._request.labels is None:
             self._omitted |= {"class shares": "they need --labels", "the linear probe": "it needs --labels"}
             return []
-        attributes, notes = labels.offered(labels.read(self._request.labels, self._real.data))
+        columns, notes = _columns(self._request.labels, self._real.data)
         for note in notes:
             self._say(note)
-        columns = {attribute.column.name: attribute.column for attribute in attributes}
-        if not columns:
-            raise DataError(self._request.labels, "has no column that a classifier can learn")
-        return list(columns.values())
+        return columns
 
     def _taught(self) -> classifier.Classifier | None:
         if not self._columns:
@@ -257,6 +271,15 @@ class _Evaluation:
         )
         yield from _counted(found.generated, found.perfect)
         yield Figure("stacked_digits/accuracy", found.accuracy)
+
+
+def _columns(file: Path, data: Dataset) -> tuple[list[labels.Column], list[str]]:
+    """Gives the columns that a classifier may learn, and why others are left out; raises DataError for none."""
+    attributes, notes = labels.offered(labels.read(file, data))
+    columns = {attribute.column.name: attribute.column for attribute in attributes}
+    if not columns:
+        raise DataError(file, "has no column that a classifier can learn")
+    return list(columns.values()), notes
 
 
 def _counted(generated: Modes, perfect: Modes) -> Iterator[Figure]:

@@ -16,10 +16,10 @@ import numpy as np
 import safetensors.numpy
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from dcgan import bundle, generator, images, latents
-from dcgan.bundle.manifest import HeldOutSpec, ImageSpec, LatentSpec, Manifest, Parity, Tolerance, TrainingSpec
+from dcgan.bundle.manifest import HeldOutSpec, ImageSpec, LatentSpec, Manifest, Name, Parity, Tolerance, TrainingSpec
 from dcgan.errors import OutputError, SettingsError
 from dcgan_training import average, checkpoint, discriminator, known, run_directory
 from dcgan_training.card import model_card, with_section
@@ -36,6 +36,7 @@ _GOLDEN_COUNT: Final = 16
 # Other devices sum in another order, GPUs with 10 bits of mantissa (TF32); a wrong graph is off by tens of levels.
 _GOLDEN_TOLERANCE: Final = Tolerance(max_levels=8, mean_levels=0.5)
 _PREVIEW_COLUMNS: Final = 10
+_NAME: Final = TypeAdapter[str | None](Name | None)
 _PACKAGES: Final = ("dcgan", "numpy", "onnx", "onnxruntime", "torch")
 
 Choice = Literal["best", "newest"]
@@ -59,6 +60,14 @@ class Labels:
     licence: str | None = None
     attribution: str | None = None
     note: str = ""
+
+    def check(self) -> None:
+        """Raises SettingsError where the name or the version has characters that none may have."""
+        for flag, value in (("name", self.name), ("version", self.version)):
+            try:
+                _NAME.validate_python(value)
+            except ValidationError as error:
+                raise SettingsError(f"--{flag} {value!r} can't be used: {error.errors()[0]['msg']}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,7 @@ def export(
         OutputError: `output` exists or can't be written.
         SettingsError: the name or the version has characters that none may have.
     """
+    labels.check()
     return _export(_load(directory, held_out, choice, say), output, labels, say)
 
 

@@ -90,11 +90,7 @@ def stacked_digits(generated: Pixels, folder: Path, say: Say) -> StackedDigits:
         DataError: the digits can't be read, or the samples have no three channels.
         RunError: the classifier isn't good enough, or a divergence is less than can be.
     """
-    if generated.shape[3] != 3:
-        raise DataError(
-            folder, "can't be stacked digits' judge: the model draws grey images, and stacked ones have three channels"
-        )
-    digits = read(folder, generated.shape[1])
+    digits = judging(folder, generated.shape[1], generated.shape[3])
     say("training the digit classifier")
     network = train(digits)
     read_digits = classes(network, digits.test)
@@ -104,6 +100,19 @@ def stacked_digits(generated: Pixels, folder: Path, say: Say) -> StackedDigits:
     found = count(_numbers([classes(network, generated[..., channel : channel + 1]) for channel in range(3)]))
     rows = _perfect_rows(len(generated), len(digits.test))
     return StackedDigits(found, count(_numbers([read_digits[column] for column in rows])), accuracy)
+
+
+def judging(folder: Path, size: int, channels: int) -> Digits:
+    """Reads the digits that judge samples of `size` px and so many channels.
+
+    Raises:
+        DataError: they can't be read, or the samples have no three channels.
+    """
+    if channels != 3:
+        raise DataError(
+            folder, "can't be stacked digits' judge: the model draws grey images, and stacked ones have three channels"
+        )
+    return read(folder, size)
 
 
 def count(numbers: Codes) -> Modes:

@@ -15,7 +15,7 @@ from rich.console import Console
 from dcgan.errors import OutputError, SettingsError
 from dcgan_training.cli import flags, training
 from dcgan_training.cli.output import say
-from dcgan_training.files import output_error, write_atomically
+from dcgan_training.files import check_writable, output_error, write_atomically
 from dcgan_training.quality import SAMPLES, STACKED_SAMPLES
 
 if TYPE_CHECKING:
@@ -36,52 +36,71 @@ def evaluate_command(options: argparse.Namespace) -> int:
     """Measures a bundle, prints the table and writes the figures into it."""
     from dcgan_training.evaluate import evaluate, publish
 
+    if options.json is not None:
+        check_writable(options.json)
     report = evaluate(options.bundle, _request(options), say)
-    _tell(report, options.json)
+    _tell(report)
     if not options.no_write:
         publish(options.bundle, report)
         say(f"{options.bundle}: the figures are in its manifest and its card")
+    _write(report, options.json)
     return 0
 
 
 def run_command(options: argparse.Namespace) -> int:
     """Trains, exports and measures, and publishes the bundle if it meets all requirements."""
+    from dcgan_training.evaluate import evaluate
+    from dcgan_training.export import export
+
     requirements = _requirements(options)
-    request = _request(options)
+    request, output = _request(options), options.output
     request.check()
-    output: Path = options.output
-    if output.exists():
-        raise OutputError(f"{output} exists; name a directory that doesn't")
+    labels = flags.labels(options)
+    labels = replace(labels, name=labels.name or output.name)
+    labels.check()
+    _check_places(output, options.json)
     run = options.run or output.with_name(f"{output.name}.run")
-    outcome = training.train(argparse.Namespace(**vars(options) | {"output": run}))
+    outcome = training.train(argparse.Namespace(**vars(options) | {"output": run}), request.check_with)
     code = training.exit_code(outcome)
     if code != 0:
         return code
     candidate = output.with_name(f".{output.name}.candidate")
     shutil.rmtree(candidate, ignore_errors=True)  # of a process that was killed
     try:
-        return _judged(options, request, requirements, run, candidate)
+        export(run, candidate, labels, choice=options.checkpoint, say=say)
+        report = evaluate(candidate, request, say)
+        _tell(report)
+        code = _judged(report, requirements, candidate, output)
     finally:
         shutil.rmtree(candidate, ignore_errors=True)
+    if code != 0:
+        say(f"nothing is published; the run is {run}")
+    _write(report, options.json)
+    return code
 
 
-def _judged(
-    options: argparse.Namespace, request: "Request", requirements: "list[Requirement]", run: Path, candidate: Path
-) -> int:
-    """Makes the bundle under a hidden name; renames it if it is good enough."""
-    from dcgan_training.evaluate import evaluate, publish
-    from dcgan_training.export import export
+def _check_places(output: Path, json: Path | None) -> None:
+    """Finds out before anything is trained whether the bundle and the figures could be written."""
+    if output.exists():
+        raise OutputError(f"{output} exists; name a directory that doesn't")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(error, output.parent) from error
+    check_writable(output)
+    if json is not None:
+        check_writable(json)
+
+
+def _judged(report: "Report", requirements: "list[Requirement]", candidate: Path, output: Path) -> int:
+    """Gives a bundle that was made under a hidden name its own, if it is good enough."""
+    from dcgan_training.evaluate import publish
     from dcgan_training.requirements import unmet
 
-    output, labels = options.output, flags.labels(options)
-    export(run, candidate, replace(labels, name=labels.name or output.name), choice=options.checkpoint, say=say)
-    report = evaluate(candidate, request, say)
-    _tell(report, options.json)
     faults = unmet(requirements, report)
     for fault in faults:
         say(f"below the bar: {fault}")
     if faults:
-        say(f"nothing is published; the run is {run}")
         return BELOW_THE_BAR
     publish(candidate, report)
     try:
@@ -92,13 +111,17 @@ def _judged(
     return 0
 
 
-def _tell(report: "Report", json: Path | None) -> None:
-    """Prints the table on stdout, the conditions on stderr, and writes the JSON where it is wanted."""
+def _tell(report: "Report") -> None:
+    """Prints the table on stdout, and the conditions on stderr."""
     Console().print(report.table())
     for condition in report.conditions:
         say(condition)
     for what, why in report.omitted.items():
         say(f"not measured: {what}: {why}")
+
+
+def _write(report: "Report", json: Path | None) -> None:
+    """Writes the JSON where it is wanted."""
     if json is not None:
         try:
             write_atomically(json, report.to_json().encode())
