@@ -62,6 +62,11 @@ def load_newest(directory: Path, device: str = "cpu") -> tuple[dict[str, Any] | 
     return None, warnings
 
 
+def exists(directory: Path) -> bool:
+    """Says whether there is a checkpoint, whole or damaged."""
+    return bool(_newest_first(directory))
+
+
 def last_good(directory: Path) -> str:
     """Names the newest checkpoint that is whole, for a message."""
     good = next((file for file in _newest_first(directory) if _whole(file)), None)

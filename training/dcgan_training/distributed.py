@@ -68,10 +68,10 @@ class World:
     def wait(self) -> None:
         """Returns when every process has come here."""
 
-    def first(self, work: Callable[[], Value]) -> Value | None:
+    def first(self, work: Callable[[], Value]) -> Value:
         """Lets the first process work while the others wait; gives all of them what came of it.
 
-        Where it raises, the first one does and the others get None.
+        Where it raises, the first process has something to say, and the others end quietly with exit code 1.
         """
         return work()
 
@@ -117,14 +117,18 @@ class _Several(World):
     def wait(self) -> None:
         torch_distributed.barrier(group=self._errands)
 
-    def first(self, work: Callable[[], Value]) -> Value | None:
-        told: list[Value | None] = [None]
+    def first(self, work: Callable[[], Value]) -> Value:
+        told: list[Any] = [False, None]
         try:
             if self.rank == 0:
-                told = [work()]
+                told = [True, work()]
         finally:
             torch_distributed.broadcast_object_list(told, src=0, group=self._errands)
-        return told[0]
+        done, result = told
+        if not done:
+            raise SystemExit(1)
+        found: Value = result
+        return found
 
 
 def processes() -> int:

@@ -17,7 +17,7 @@ from torch import nn
 
 from dcgan import bundle, latents
 from dcgan.bundle.manifest import Manifest
-from dcgan.errors import SettingsError
+from dcgan.errors import BundleError, SettingsError
 from dcgan.images import Pixels
 from dcgan_training import frozen
 from dcgan_training.batches import spread
@@ -97,6 +97,31 @@ def read(path: Path) -> Initial:
     found = bundle.load(path)
     judge = None if found.discriminator is None else _layers(found.discriminator)
     return Initial(path, found.digest, found.manifest, frozen.read(found), judge)
+
+
+def recognised(path: Path | None, recorded: str) -> tuple[str, list[str]]:
+    """Gives the digest of the bundle that a run which has a checkpoint is said to have begun with.
+
+    Its weights are in the run by now, so that the bundle may be gone; one that can be read must be the right one.
+
+    Args:
+        path: of the bundle; None where the command doesn't say.
+        recorded: the digest in the run's settings; "" is a run that began with drawn weights.
+
+    Returns:
+        The digest, and a warning where the bundle couldn't be read.
+
+    Raises:
+        BundleError: the bundle is refused, and the run began without one.
+    """
+    if path is None:
+        return recorded, []
+    try:
+        return bundle.load(path).digest, []
+    except BundleError as error:
+        if not recorded:
+            raise
+        return recorded, [f"warning: {error.message}; the run goes on without it, with the weights that it has"]
 
 
 def _layers(graph: bytes) -> Layers:
