@@ -7,7 +7,9 @@ Source of the format: protobuf.dev, "Encoding", length-delimited records.
 """
 
 import asyncio
+import datetime
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias, get_args
 
@@ -18,9 +20,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from dcgan import images as codecs
 from dcgan.batcher import Drawn, Images
 from dcgan.bundle.manifest import CalibrationSpec, EncoderSpec
-from dcgan.generator import usable_cores
+from dcgan.cgroup import usable_cores
 from dcgan.metrics import Metrics, current_call
-from dcgan.registry import Model
+from dcgan.registry import Model, Refusal
 from dcgan.requests.fields import Format
 from dcgan.v1 import dcgan_pb2 as pb
 
@@ -93,12 +95,10 @@ def latent_batch(drawn: Drawn) -> pb.LatentBatch:
     return pb.LatentBatch(count=drawn.count, dim=drawn.latents[0].shape[1], values=values)
 
 
-def description(model: Model) -> pb.GetModelResponse:
-    """Describes a model from its manifest."""
+def description(model: Model, refusals: Iterable[Refusal]) -> pb.GetModelResponse:
+    """Describes a model from its manifest, and the versions that can't take its place."""
     manifest = model.bundle.manifest
     training = manifest.training
-    created = Timestamp()
-    created.FromDatetime(manifest.created)
     return pb.GetModelResponse(
         identity=model.identity,
         latent_dim=manifest.latent.dim,
@@ -118,7 +118,7 @@ def description(model: Model) -> pb.GetModelResponse:
             )
             for name, spec in sorted(manifest.directions.items())
         ],
-        create_time=created,
+        create_time=_timestamp(manifest.created),
         training=pb.Training(
             recipe=training.recipe,
             dataset=training.dataset,
@@ -132,7 +132,17 @@ def description(model: Model) -> pb.GetModelResponse:
         golden_exact=model.golden_exact,
         calibration=_calibration(manifest.calibration),
         encoder=_encoder(manifest.encoder, model),
+        refused_versions=[
+            pb.RefusedVersion(version=refusal.version, reason=refusal.reason, refuse_time=_timestamp(refusal.time))
+            for refusal in refusals
+        ],
     )
+
+
+def _timestamp(time: datetime.datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp
 
 
 def _calibration(spec: CalibrationSpec | None) -> pb.Calibration | None:

@@ -29,8 +29,8 @@ from dcgan.errors import (
     RequestTooLarge,
 )
 from dcgan.metrics import CallRecord, Metrics, current_call
-from dcgan.registry import MAX_REQUEST_BYTES
-from dcgan.servicer import Context, GeneratorServicer
+from dcgan.registry import MAX_REQUEST_BYTES, Model, Registry
+from dcgan.servicer import GeneratorServicer
 from dcgan.status import code_of, message_of, trailers_of
 from dcgan.v1 import dcgan_pb2 as pb
 
@@ -40,9 +40,10 @@ _PROCESS_ID: Final = secrets.token_hex(4)  # ids that are made count up behind i
 _MAX_HELD_BYTES: Final = 128 << 20
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["GeneratorService"]
 
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-_Unary: TypeAlias = Callable[[Message, Context], Awaitable[bytes]]
-_Stream: TypeAlias = Callable[[Message, Context], AsyncGenerator[bytes, None]]
+_Unary: TypeAlias = Callable[[Any, Model], Awaitable[bytes]]
+_Stream: TypeAlias = Callable[[Any, Model], AsyncGenerator[bytes, None]]
 
 _counter = itertools.count(1)
 _log = structlog.get_logger()
@@ -54,7 +55,10 @@ class Calls(grpc.GenericRpcHandler):
     An interceptor of gRPC's would do the same, with a coroutine of its own for each call.
     """
 
-    def __init__(self, servicer: GeneratorServicer, metrics: Metrics, default_deadline_s: float) -> None:
+    def __init__(
+        self, servicer: GeneratorServicer, registry: Registry, metrics: Metrics, default_deadline_s: float
+    ) -> None:
+        self._registry = registry
         self._default_deadline_s = default_deadline_s
         self._held_bytes = 0
         self._handlers = {
@@ -75,16 +79,18 @@ class Calls(grpc.GenericRpcHandler):
 
     def _answering(self, behaviour: _Unary, method: "_Method", message_class: type[Message]) -> Any:
         async def answer(data: bytes, context: Context) -> bytes:
-            request: Message | None = None
+            request: Any = None
             call = _Call(method, context, self._default_deadline_s)
             try:
                 with call, self._held(len(data)):
                     request = _parsed(data, message_class)
                     data = b""  # what waits, waits once
-                    if call.has_deadline:  # gRPC cancels us when it passes
-                        return await behaviour(request, context)
-                    async with asyncio.timeout(self._default_deadline_s):
-                        return await behaviour(request, context)
+                    model = self._registry.current(request.version)
+                    with model.calls:
+                        if call.has_deadline:  # gRPC cancels us when it passes
+                            return await behaviour(request, model)
+                        async with asyncio.timeout(self._default_deadline_s):
+                            return await behaviour(request, model)
             except Exception:
                 data, request = b"", None  # gRPC keeps the frame of an aborted call until the collector runs
                 await call.abort()
@@ -94,15 +100,17 @@ class Calls(grpc.GenericRpcHandler):
 
     def _streaming(self, behaviour: _Stream, method: "_Method", message_class: type[Message]) -> Any:
         async def stream(data: bytes, context: Context) -> AsyncGenerator[bytes, None]:
-            request: Message | None = None
+            request: Any = None
             call = _Call(method, context, default_deadline_s=math.inf)
             try:
                 with call, self._held(len(data)):
                     request = _parsed(data, message_class)
                     data = b""
-                    async with aclosing(behaviour(request, context)) as answers:
-                        async for answer in answers:
-                            yield answer
+                    model = self._registry.current(request.version)
+                    with model.streams:
+                        async with aclosing(behaviour(request, model)) as answers:
+                            async for answer in answers:
+                                yield answer
             except Exception:
                 data, request = b"", None
                 await call.abort()
@@ -213,7 +221,7 @@ class _Call:
         return InternalError(self._record.request_id)
 
 
-def _parsed(data: bytes, message_class: type[Message]) -> Message:
+def _parsed(data: bytes, message_class: type[Message]) -> Any:
     if len(data) > MAX_REQUEST_BYTES:
         raise RequestTooLarge(len(data), MAX_REQUEST_BYTES)
     try:

@@ -203,9 +203,23 @@ class Draining(Unavailable):
 
 
 class BundleChanged(Unavailable):
-    """Another version took over while a stream was running; it must not be continued on that one."""
+    """Another version took over while a stream was running; it must not be continued on that one.
+
+    `next_index` in the metadata says where the stream goes on, on a server that still serves its version.
+    """
 
     reason = "BUNDLE_CHANGED"
+
+    def __init__(self, version: str, successor: str, next_index: int | None = None) -> None:
+        where = {} if next_index is None else {"next_index": next_index}
+        super().__init__(
+            f"version {successor!r} took over from {version!r}; only a server that still serves {version!r} can go on"
+            + (f" at {next_index}" if where else ""),
+            version=version,
+            successor=successor,
+            retry_after_s=0.05,
+            **where,
+        )
 
 
 class Cancelled(DcganError):

@@ -1,4 +1,4 @@
-"""The life of a server: load, warm, serve, drain.
+"""The life of a server: load, warm, serve, drain; `swapping` lets other versions take over meanwhile.
 
 It listens only when the model has reproduced its golden images on the device, so whoever reaches it is served.
 SIGTERM drains: health says NOT_SERVING, calls are served on for a delay while balancers notice, then streams end at
@@ -8,10 +8,11 @@ If a device thread dies the process says NOT_SERVING and ends with an error, so 
 
 import asyncio
 import gc
+import importlib.metadata
 import math
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,21 +24,23 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
 
-from dcgan import __version__, logs
 from dcgan import bundle as bundles
+from dcgan import logs
+from dcgan.bundle.versions import holds_versions
 from dcgan.calls import Calls
 from dcgan.config import Settings
 from dcgan.errors import DeviceError, SettingsError
-from dcgan.generator import Generator, parts_of
 from dcgan.health import Health
 from dcgan.metrics import Metrics
 from dcgan.registry import MAX_REQUEST_BYTES, Model, Registry, started
 from dcgan.servicer import GeneratorServicer
+from dcgan.swapping import Loaded, Versions
 from dcgan.v1 import dcgan_pb2 as pb
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["GeneratorService"].full_name
 
 _SUPERVISE_EVERY_S: Final = 5.0
+_JOIN_S: Final = 2.0  # a thread that hangs in a driver ends with the process
 _LOST_AFTER_S: Final = 60.0  # a batch takes milliseconds; a driver that hangs never comes back
 
 _log = structlog.get_logger()
@@ -68,7 +71,7 @@ class Running:
     server: grpc.aio.Server
     health: Health
     servicer: GeneratorServicer
-    model: Model
+    registry: Registry
     dead: asyncio.Future[BaseException]
 
     async def drain(self, hurry: asyncio.Event) -> None:
@@ -90,7 +93,7 @@ class Running:
         """
         while not stopping.done():
             await self._first_of(asyncio.shield(stopping), _SUPERVISE_EVERY_S)
-            stuck_s = self.model.batcher.longest_run_s()
+            stuck_s = self.registry.longest_run_s()
             if stuck_s > _LOST_AFTER_S:
                 raise self._lost(f"a batch has been running for {stuck_s:.0f} s")
 
@@ -119,30 +122,64 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
     def die(error: BaseException) -> None:
         loop.call_soon_threadsafe(_settle, dead, error)
 
+    def start(loaded: Loaded) -> Model:
+        return started(loaded.bundle, loaded.generator, loaded.parts, metrics, settings.max_queued_rows, die)
+
     begun = time.monotonic()
-    bundle = bundles.load(bundles.locate(settings.model))
-    generator = Generator(bundle, settings.device)
-    parts = parts_of(bundle, settings.device)
-    registry = _metrics_registry()
-    metrics = Metrics(registry)
-    metrics.server.info({"version": __version__, "device": settings.device})
-    async with started(bundle, generator, parts, metrics, settings.max_queued_rows, die) as model:
-        servicer = GeneratorServicer(Registry(model), metrics)
-        health = Health(SERVICE)
-        with _metrics_served(settings, registry) as metrics_address:
-            async with _listening(settings, servicer, health, metrics) as (server, target):
+    counts = _metrics_registry()
+    metrics = Metrics(counts)
+    metrics.server.info({"version": importlib.metadata.version("dcgan"), "device": settings.device})
+    path = bundles.locate(settings.model)
+    versions = Versions(path, settings.device, metrics) if holds_versions(path) else None
+    loaded = versions.first() if versions else Loaded.of(bundles.load(path), settings.device)
+    registry = Registry(start(loaded), versions.refusals if versions else {}, metrics)
+    generator = loaded.generator
+    servicer = GeneratorServicer(registry.refusals, metrics)
+    health = Health(SERVICE)
+    async with _closing(registry):
+        with _metrics_served(settings, counts) as metrics_address:
+            calls = Calls(servicer, registry, metrics, settings.default_deadline_s)
+            async with _listening(settings, calls, health) as (server, target):
                 _log.info(
                     "serving",
                     target=target,
                     metrics=f"http://{metrics_address}/metrics",
-                    model=model.identity.name,
-                    version=model.identity.version,
+                    model=registry.current().identity.name,
+                    version=registry.current().identity.version,
                     provider=generator.provider,
                     device_threads=generator.threads,
                     golden_exact=generator.golden_exact,
                     start_ms=round(1000 * (time.monotonic() - begun)),
                 )
-                yield Running(target, metrics_address, settings, server, health, servicer, model, dead)
+                del loaded, generator  # else they would stay in memory when another version has taken over
+                async with _watching(versions, registry, start, settings.drain_grace_s):
+                    yield Running(target, metrics_address, settings, server, health, servicer, registry, dead)
+
+
+@asynccontextmanager
+async def _closing(registry: Registry) -> AsyncIterator[None]:
+    """Ends the device threads of all models in the end."""
+    try:
+        yield
+    finally:
+        for model in registry.loaded:
+            await model.batcher.close(_JOIN_S)
+
+
+@asynccontextmanager
+async def _watching(
+    versions: Versions | None, registry: Registry, start: Callable[[Loaded], Model], grace_s: float
+) -> AsyncIterator[None]:
+    """Looks after new versions meanwhile, where there is a directory of them."""
+    if versions is None:
+        yield
+        return
+    watch = asyncio.create_task(versions.watch(registry, start, grace_s))
+    try:
+        yield
+    finally:
+        watch.cancel()
+        await asyncio.wait([watch])
 
 
 async def _main(settings: Settings) -> None:
@@ -178,9 +215,7 @@ def _settle(future: asyncio.Future[BaseException], error: BaseException) -> None
 
 
 @asynccontextmanager
-async def _listening(
-    settings: Settings, servicer: GeneratorServicer, health: Health, metrics: Metrics
-) -> AsyncIterator[tuple[grpc.aio.Server, str]]:
+async def _listening(settings: Settings, calls: Calls, health: Health) -> AsyncIterator[tuple[grpc.aio.Server, str]]:
     """Listens on the port of gRPC; gives the server and its host:port."""
     server = grpc.aio.server(
         options=[
@@ -195,7 +230,7 @@ async def _listening(
             ("grpc.max_connection_age_ms", round(1000 * settings.max_connection_age_s)),
         ],
     )
-    server.add_generic_rpc_handlers((Calls(servicer, metrics, settings.default_deadline_s),))
+    server.add_generic_rpc_handlers((calls,))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)

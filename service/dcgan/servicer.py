@@ -1,52 +1,52 @@
 """The methods of the API: check, compute, answer. Errors are raised; `calls` makes statuses of them.
 
-Answers leave as bytes, written by `answers`, and requests arrive as messages, parsed by `calls`.
+Requests arrive as messages, with the model that serves when the call begins; answers leave as bytes.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-import grpc
 import numpy as np
 
 from dcgan import analysis, latents, requests
 from dcgan.answers import Answers, description, latent_batch
 from dcgan.batcher import Drawn, LatentRows, Rows, ValueRows
-from dcgan.errors import Draining
+from dcgan.errors import BundleChanged, Draining
 from dcgan.metrics import Metrics, current_call
-from dcgan.registry import Model, Registry
+from dcgan.registry import Model, Refusal
 from dcgan.v1 import dcgan_pb2 as pb
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 _AHEAD: Final = 2  # chunks of a stream on the device or in the queue while one is encoded and sent
 
 
 class GeneratorServicer:
-    """Serves the model that the registry holds.
+    """Answers calls, each with the model that it is given.
 
     Set `draining` to end streams at their next chunk's edge; calls with one answer are finished.
+
+    Args:
+        refusals: versions that can't serve, for GetModel.
+        metrics: to count in.
     """
 
-    def __init__(self, registry: Registry, metrics: Metrics) -> None:
-        self._registry = registry
+    def __init__(self, refusals: Mapping[str, Refusal], metrics: Metrics) -> None:
+        self._refusals = refusals
         self._answers = Answers(metrics)
         self._uploads = analysis.Uploads()
         self._algebra = ThreadPoolExecutor(1, thread_name_prefix="algebra")
         self.draining = False
 
-    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> bytes:
+    async def GetModel(self, request: pb.GetModelRequest, model: Model) -> bytes:
         """Describes the model that serves now."""
-        return description(self._registry.current(request.version)).SerializeToString()
+        return description(model, self._refusals.values()).SerializeToString()
 
-    async def Sample(self, request: pb.SampleRequest, context: Context) -> bytes:
+    async def Sample(self, request: pb.SampleRequest, model: Model) -> bytes:
         """Draws a few images into one message."""
-        model = self._registry.current(request.version)
         want = requests.sampling(request, model)
         rows = await self._rows(want.source, model)
         drawn = await _drawn(model, rows)
@@ -59,16 +59,15 @@ class GeneratorServicer:
             answer.latents.CopyFrom(latent_batch(drawn))
         return await self._answers.packed(answer, drawn, want.format)
 
-    async def StreamSamples(self, request: pb.StreamSamplesRequest, context: Context) -> AsyncGenerator[bytes, None]:
+    async def StreamSamples(self, request: pb.StreamSamplesRequest, model: Model) -> AsyncGenerator[bytes, None]:
         """Draws any number of images, in chunks."""
-        model = self._registry.current(request.version)
         want = requests.sampling(request, model)
         rows = await self._rows(want.source, model)
 
         async def draw(start: int, stop: int) -> Drawn:
             return await _drawn(model, rows.part(start, stop), admitted=start > 0)
 
-        async with aclosing(self._chunks(draw, 0, rows.count, model.chunk_images, want.first_index)) as chunks:
+        async with aclosing(self._chunks(draw, 0, rows.count, model, want.first_index)) as chunks:
             async for start, drawn in chunks:
                 answer = pb.StreamSamplesResponse(
                     identity=None if start else model.identity,
@@ -78,9 +77,8 @@ class GeneratorServicer:
                 )
                 yield await self._answers.packed(answer, drawn, want.format)
 
-    async def Interpolate(self, request: pb.InterpolateRequest, context: Context) -> AsyncGenerator[bytes, None]:
+    async def Interpolate(self, request: pb.InterpolateRequest, model: Model) -> AsyncGenerator[bytes, None]:
         """Draws the frames of a path, in chunks."""
-        model = self._registry.current(request.version)
         want = requests.interpolation(request, model)
         points = await self._evaluated(want.points, model, "points")
         path = latents.Path(points, want.frame_count, want.curve, want.closed, want.easing)
@@ -89,7 +87,7 @@ class GeneratorServicer:
             frames = await self._computed(path.frames, start, stop - start)
             return await _drawn(model, ValueRows(frames), admitted=start > want.first_frame)
 
-        async with aclosing(self._chunks(draw, want.first_frame, want.frame_count, model.chunk_images, 0)) as chunks:
+        async with aclosing(self._chunks(draw, want.first_frame, want.frame_count, model, 0)) as chunks:
             async for start, drawn in chunks:
                 answer = pb.InterpolateResponse(
                     identity=model.identity if start == want.first_frame else None,
@@ -98,9 +96,8 @@ class GeneratorServicer:
                 )
                 yield await self._answers.packed(answer, drawn, want.format)
 
-    async def Arithmetic(self, request: pb.ArithmeticRequest, context: Context) -> AsyncGenerator[bytes, None]:
+    async def Arithmetic(self, request: pb.ArithmeticRequest, model: Model) -> AsyncGenerator[bytes, None]:
         """Draws the means of the terms, their sum, and its neighbours."""
-        model = self._registry.current(request.version)
         want = requests.arithmetic(request, model)
         values = await self._evaluated(want.sums, model, "terms")
         parts = [
@@ -122,9 +119,8 @@ class GeneratorServicer:
                 yield await self._answers.packed(answer, drawn, want.format)
                 first = False
 
-    async def Encode(self, request: pb.EncodeRequest, context: Context) -> bytes:
+    async def Encode(self, request: pb.EncodeRequest, model: Model) -> bytes:
         """Finds latents of images and draws what they give."""
-        model = self._registry.current(request.version)
         want = requests.encoding(request, model)
         images = await self._uploads.images(want.uploads, model)
         drawn = await _drawn(model, ValueRows(await analysis.latents_of(images, want.refine_steps, model)))
@@ -135,9 +131,8 @@ class GeneratorServicer:
         )
         return await self._answers.packed(answer, drawn, want.format)
 
-    async def Score(self, request: pb.ScoreRequest, context: Context) -> bytes:
+    async def Score(self, request: pb.ScoreRequest, model: Model) -> bytes:
         """Asks the discriminator about images."""
-        model = self._registry.current(request.version)
         want = requests.scoring(request, model)
         call = current_call.get()
         if isinstance(want.source, list):
@@ -179,13 +174,14 @@ class GeneratorServicer:
         draw: Callable[[int, int], Awaitable[Drawn]],
         first: int,
         end: int,
-        size: int,
+        model: Model,
         offset: int,
     ) -> AsyncGenerator[tuple[int, Drawn], None]:
         """Draws rows first to end - 1 in chunks, in order, a few ahead of the reader, who sets the pace.
 
         Raises:
-            Draining: the server stops; names offset + the first row that was not given out.
+            Draining, BundleChanged: the server stops, or another version took over; names offset + the first row
+                that was not given out.
         """
         ahead: deque[asyncio.Future[Drawn]] = deque()
         submitted = start = first
@@ -193,8 +189,10 @@ class GeneratorServicer:
             while start < end:
                 if self.draining:
                     raise Draining(offset + start)
+                if model.successor:
+                    raise BundleChanged(model.identity.version, model.successor, offset + start)
                 while submitted < end and len(ahead) < _AHEAD:
-                    stop = min(submitted + size, end)
+                    stop = min(submitted + model.chunk_images, end)
                     ahead.append(asyncio.ensure_future(draw(submitted, stop)))
                     submitted = stop
                 drawn = await ahead[0]
@@ -208,6 +206,8 @@ class GeneratorServicer:
 
 
 async def _drawn(model: Model, rows: Rows, *, admitted: bool = False) -> Drawn:
+    if model.closed:  # while a stream's reader had stopped reading
+        raise BundleChanged(model.identity.version, model.successor)
     return await model.batcher.submit(rows, current_call.get().deadline, admitted=admitted)
 
 

@@ -37,7 +37,7 @@ from environments import NotToBeHad, python_of, version_of
 
 import dcgan
 from dcgan import bundle as bundles
-from dcgan.generator import usable_cores
+from dcgan.cgroup import usable_cores
 from dcgan.latents import draw
 from dcgan.v1 import dcgan_pb2 as pb
 from processes import serve

@@ -30,7 +30,7 @@ from overload import overload
 from sessions import batch_run
 
 from dcgan import bundle as bundles
-from dcgan.generator import usable_cores
+from dcgan.cgroup import usable_cores
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
 from processes import serve

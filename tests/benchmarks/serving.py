@@ -31,7 +31,7 @@ import load
 from sessions import batch_run
 
 from dcgan import bundle as bundles
-from dcgan.generator import usable_cores
+from dcgan.cgroup import usable_cores
 from dcgan.v1 import dcgan_pb2 as pb
 from processes import Serving, serve
 

@@ -30,7 +30,8 @@ import load
 
 from dcgan import bundle as bundles
 from dcgan import images
-from dcgan.generator import Generator, usable_cores
+from dcgan.cgroup import usable_cores
+from dcgan.generator import Generator
 from dcgan.latents import draw
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc

@@ -9,9 +9,10 @@ import onnxruntime
 import pytest
 
 from dcgan import bundle as bundles
+from dcgan.cgroup import cgroup_quota, usable_cores
 from dcgan.errors import DeviceError
-from dcgan.generator import CUDA, Generator, usable_cores
-from dcgan.generator.sessions import cgroup_quota, rows_per_s
+from dcgan.generator import CUDA, Generator
+from dcgan.generator.sessions import rows_per_s
 from dcgan.latents import draw
 
 

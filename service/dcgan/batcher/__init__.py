@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgan.batcher.admission import admit
-from dcgan.batcher.lanes import Lane, Lanes
+from dcgan.batcher.lanes import Compute, Lane, Lanes
 from dcgan.batcher.pace import Pace
 from dcgan.batcher.queue import Drawn, Images, Part, Run
 from dcgan.batcher.rows import GENERATOR, GraphRows, LatentRows, Rows, SeedRows, ValueRows, inputs_of, latents_of
@@ -48,7 +48,6 @@ __all__ = [
 ]
 
 _MAX_QUEUED_BYTES: Final = 256 << 20  # of images that callers wait for
-_JOIN_S: Final = 2.0
 _MOMENT_S: Final = 0.001
 _FAILURES_BEFORE_PROBE: Final = 3
 _OUT_OF_MEMORY: Final = ("bad_alloc", "allocate memory", "out of memory", "failed to allocate")
@@ -79,7 +78,6 @@ class Batcher:
         on_death: Callable[[BaseException], None],
         graphs: Mapping[Any, GraphRunner] = MappingProxyType({}),
     ) -> None:
-        self._runner, self._dim, self._prior, self._shape = runner, dim, prior, shape
         self._max_queued_rows = min(max_queued_rows, max(1, _MAX_QUEUED_BYTES // math.prod(shape)))
         self._metrics, self._on_death = metrics, on_death
         self._queue_seconds = metrics.stage_seconds.labels("queue")
@@ -87,11 +85,11 @@ class Batcher:
         # where a full batch is done in a moment, handing Python's lock to one more thread costs more than it brings
         quick = runner.largest_batch < _MOMENT_S * runner.rows_per_s
         pace = Pace(runner.rows_per_s, runner.threads, runner.largest_batch)
-        generator = Lane(self._draw, runner.largest_batch, runner.largest_batch if quick else 1, pace)
+        draw = _drawing(runner, dim, prior, metrics)
+        generator = Lane(draw, runner.largest_batch, runner.largest_batch if quick else 1, pace)
         others = {name: _lane(graph, runner.threads) for name, graph in graphs.items()}
         self._lanes = Lanes({GENERATOR: generator, **others})
-        metrics.queued_rows.set_function(lambda: self._lanes.waiting)
-        metrics.saturation.set_function(lambda: min(1.0, self._lanes.waiting / self._max_queued_rows))
+        self._one_row = [ValueRows(np.zeros((1, dim), np.float32))]
         self._finished: deque[tuple[list[Part], float]] = deque()
         self._finishing = False  # the event loop has been called to look at them
         self._idle = 0  # threads that wait for rows
@@ -107,17 +105,45 @@ class Batcher:
         ]
 
     async def __aenter__(self) -> "Batcher":
-        self._loop = asyncio.get_running_loop()
-        for thread in self._threads:
-            thread.start()
+        self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close(patience_s=2.0)
+
+    def start(self) -> None:
+        """Starts the device threads."""
+        self._loop = asyncio.get_running_loop()
+        for thread in self._threads:
+            thread.start()
+
+    async def close(self, patience_s: float | None = None) -> None:
+        """Ends the device threads when they have run what waits, and lets go of the graphs.
+
+        A thread that hangs in a driver is waited for `patience_s` and ends with the process.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for thread in self._threads:  # a thread that hangs in a driver ends with the process
-            await asyncio.to_thread(thread.join, _JOIN_S)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, patience_s)
+        if not any(thread.is_alive() for thread in self._threads):
+            self._lanes = Lanes({})
+
+    @property
+    def threads(self) -> int:
+        """Batches that run at once."""
+        return len(self._threads)
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for the device."""
+        return self._lanes.waiting
+
+    @property
+    def saturation(self) -> float:
+        """Rows that wait, as a share of what may wait: 0 to 1."""
+        return min(1.0, self.waiting / self._max_queued_rows)
 
     def longest_run_s(self) -> float:
         """Tells for how many seconds the oldest batch has been on the device; 0 where none is."""
@@ -242,7 +268,7 @@ class Batcher:
     def _probe(self) -> None:
         """Runs one row after several failures in a row: a device that can't do that is lost, and its error ends us."""
         if self._failures >= _FAILURES_BEFORE_PROBE:
-            self._runner.run(np.zeros((1, self._dim), np.float32))
+            self._lanes.named(GENERATOR).compute(self._one_row)
             self._failures = 0
 
     def _run(self, batch: list[Part], retry: bool = True) -> None:
@@ -282,11 +308,15 @@ class Batcher:
         with self._changed:
             lane.used_s += time.monotonic() - started
 
-    def _draw(self, parts: Sequence[LatentRows]) -> tuple[NDArray[Any], ...]:
-        latents = latents_of(parts, self._dim, self._prior)
-        images = self._runner.run(latents)
-        self._metrics.images.inc(len(latents))
+
+def _drawing(runner: Runner, dim: int, prior: Prior, metrics: Metrics) -> Compute:
+    def draw(parts: Sequence[LatentRows]) -> tuple[NDArray[Any], ...]:
+        latents = latents_of(parts, dim, prior)
+        images = runner.run(latents)
+        metrics.images.inc(len(latents))
         return images, latents
+
+    return draw
 
 
 def _lane(graph: GraphRunner, threads: int) -> Lane:

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -61,6 +61,10 @@ class Bundle:
     discriminator: bytes | None = None
     encoder: bytes | None = None
     latent_gradient: bytes | None = None
+
+    def without_graphs(self) -> "Bundle":
+        """Leaves out what sessions have a copy of: about all of its memory."""
+        return replace(self, generator=b"", discriminator=None, encoder=None, latent_gradient=None)
 
 
 def bundled() -> list[str]:

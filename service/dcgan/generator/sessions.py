@@ -6,7 +6,6 @@ powers of two.
 """
 
 import importlib.metadata
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from dcgan.bundle.graph import Kind
+from dcgan.cgroup import usable_cores
 from dcgan.errors import BundleError, DeviceError
 
 Device: TypeAlias = Literal["auto", "cuda", "cpu"]
@@ -107,26 +107,6 @@ def rows_per_s(run: Callable[[], object], count: int) -> float:
         return time.monotonic() - begun
 
     return count / max(min(run_s() for _ in range(3)), 1e-9)
-
-
-def usable_cores() -> int:
-    """Counts the cores that this process may use: its affinity, and its cgroup's quota where that is less."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cgroup_quota(Path("/sys/fs/cgroup"))
-    return affinity if quota is None else max(1, min(affinity, int(quota)))
-
-
-def cgroup_quota(root: Path) -> float | None:
-    """Reads the CPU quota of a container in cores, from cgroup version 2 or 1; None without one."""
-    try:
-        quota, period = (root / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    return None if quota in ("max", "-1") else int(quota) / int(period)
 
 
 def _opened(graph: bytes, file: Path, device: Device) -> onnxruntime.InferenceSession:

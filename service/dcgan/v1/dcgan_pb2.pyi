@@ -684,6 +684,7 @@ class GetModelResponse(google.protobuf.message.Message):
     GOLDEN_EXACT_FIELD_NUMBER: builtins.int
     CALIBRATION_FIELD_NUMBER: builtins.int
     ENCODER_FIELD_NUMBER: builtins.int
+    REFUSED_VERSIONS_FIELD_NUMBER: builtins.int
     latent_dim: builtins.int
     """Values in a latent."""
     prior: Global___Prior.ValueType
@@ -734,6 +735,10 @@ class GetModelResponse(google.protobuf.message.Message):
     def encoder(self) -> Global___Encoder:
         """How well Encode finds latents; unset where the bundle has no encoder."""
 
+    @property
+    def refused_versions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RefusedVersion]:
+        """Versions that the server found and can't serve as they are. May be empty."""
+
     def __init__(
         self,
         *,
@@ -753,11 +758,41 @@ class GetModelResponse(google.protobuf.message.Message):
         golden_exact: builtins.bool = ...,
         calibration: Global___Calibration | None = ...,
         encoder: Global___Encoder | None = ...,
+        refused_versions: collections.abc.Iterable[Global___RefusedVersion] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["calibration", b"calibration", "create_time", b"create_time", "encoder", b"encoder", "identity", b"identity", "limits", b"limits", "training", b"training"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attribution", b"attribution", "calibration", b"calibration", "channels", b"channels", "create_time", b"create_time", "directions", b"directions", "encoder", b"encoder", "figures", b"figures", "golden_exact", b"golden_exact", "height", b"height", "identity", b"identity", "latent_dim", b"latent_dim", "licence", b"licence", "limits", b"limits", "prior", b"prior", "training", b"training", "width", b"width"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attribution", b"attribution", "calibration", b"calibration", "channels", b"channels", "create_time", b"create_time", "directions", b"directions", "encoder", b"encoder", "figures", b"figures", "golden_exact", b"golden_exact", "height", b"height", "identity", b"identity", "latent_dim", b"latent_dim", "licence", b"licence", "limits", b"limits", "prior", b"prior", "refused_versions", b"refused_versions", "training", b"training", "width", b"width"]) -> None: ...
 
 Global___GetModelResponse: typing_extensions.TypeAlias = GetModelResponse
+
+@typing.final
+class RefusedVersion(google.protobuf.message.Message):
+    """RefusedVersion is a version of the model that lies ready and can't be served."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REFUSE_TIME_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    """Version, as its directory is called."""
+    reason: builtins.str
+    """Why, for people."""
+    @property
+    def refuse_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the server found it so."""
+
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+        reason: builtins.str = ...,
+        refuse_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["refuse_time", b"refuse_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["reason", b"reason", "refuse_time", b"refuse_time", "version", b"version"]) -> None: ...
+
+Global___RefusedVersion: typing_extensions.TypeAlias = RefusedVersion
 
 @typing.final
 class Calibration(google.protobuf.message.Message):
