@@ -26,7 +26,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
 
-    model: str = Field("fashion", description="Model bundle: a directory, or the name of a shipped one.")
+    model: str = Field(
+        "fashion",
+        description="Model bundle: a directory, or the name of a shipped one; or a directory of versions, watched.",
+    )
     device: Literal["auto", "cuda", "cpu"] = Field(
         "auto", description="cuda refuses to start without a GPU; auto takes one where it finds it."
     )

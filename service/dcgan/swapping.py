@@ -161,8 +161,8 @@ class Versions:
         """Remembers a refusal, until its files change or, with `again`, until the next look."""
         state = _NEVER if again else version.state
         known = self.refusals.get(version.name)
-        time = datetime.datetime.now(datetime.UTC)
-        self.refusals[version.name] = Refusal(version.name, reason, time, state)
+        told = reason.replace(f"{self._directory}/", "")  # where it lies on the server is no caller's business
+        self.refusals[version.name] = Refusal(version.name, told, datetime.datetime.now(datetime.UTC), state)
         if known is None or known.state != state:
             self._metrics.loads.labels("refused").inc()
             _log.error("version refused", version=version.name, why=reason)

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from dcgan import bundle as bundles
-from dcgan.cgroup import cgroup_quota, usable_cores
+from dcgan.cgroup import cgroup_quota, free_memory_bytes, usable_cores
 from dcgan.errors import DeviceError
 from dcgan.generator import CUDA, Generator
 from dcgan.generator.sessions import rows_per_s
@@ -97,3 +97,30 @@ def test_the_quota_of_a_container_is_read(tmp_path: Path, files, cores):
 def test_at_least_one_core_is_usable():
     """Whatever the quota."""
     assert usable_cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({"memory.max": "1000\n", "memory.current": "700\n", "memory.stat": "anon 1\ninactive_file 50\n"}, 350),
+        ({"memory.max": "max\n", "memory.current": "700\n", "memory.stat": "inactive_file 50\n"}, 2048),
+        (
+            {
+                "memory/memory.limit_in_bytes": "1000",
+                "memory/memory.usage_in_bytes": "400",
+                "memory/memory.stat": "total_inactive_file 100\n",
+            },
+            700,
+        ),
+        ({}, 2048),
+    ],
+)
+def test_free_memory_is_the_containers_where_it_has_a_limit(tmp_path: Path, files, free):
+    """From cgroup version 2 and version 1, and the machine's where there is none; None where nothing is told."""
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:       2 kB\n")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert free_memory_bytes(tmp_path, meminfo) == free
+    assert free_memory_bytes(tmp_path / "none", tmp_path / "none") is None

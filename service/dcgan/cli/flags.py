@@ -110,6 +110,10 @@ def _add_verify(parser: _Parser) -> None:
     parser.add_argument("bundle", metavar="DIR", help="model bundle, or the name of a shipped one")
 
 
+def _add_rollback(parser: _Parser) -> None:
+    parser.add_argument("directory", metavar="DIR", help="directory of versions, as `dcgan serve --model` takes it")
+
+
 def _add_health(parser: _Parser) -> None:
     _add_target(parser, timeout_s=5.0)
 
@@ -135,6 +139,7 @@ ASKING: Final = frozenset({"sample", "interpolate", "arithmetic", "encode", "sco
 COMMANDS: Final[Mapping[str, tuple[Callable[[_Parser], None], str]]] = {
     "serve": (_add_serve, "serve a model bundle over gRPC"),
     "verify": (_add_verify, "check a model bundle: hashes, shapes, and the images that it must give"),
+    "rollback": (_add_rollback, "withdraw the newest version in a model directory, so that servers go back"),
     "health": (_add_health, "ask whether a server serves; exit code 0 if so"),
     "model": (_add_model, "describe the model that a server serves"),
     "sample": (_add_sample, "draw images, as files or in one grid"),

@@ -1,9 +1,10 @@
-"""The commands that run and check: serve, verify, health."""
+"""The commands that run and check: serve, verify, rollback, health."""
 
 import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from dcgan.cli.output import say
 from dcgan.errors import SettingsError
@@ -47,6 +48,15 @@ def verify(arguments: argparse.Namespace) -> int:
         f"beside the generator: {parts}, each run on the golden images; {len(bundle.directions)} directions",
     ):
         say(line)
+    return 0
+
+
+def rollback(arguments: argparse.Namespace) -> int:
+    """Withdraws the newest version in a model directory; servers that watch it go back to the one before."""
+    with _server_packages():
+        from dcgan.bundle.versions import roll_back
+    withdrawn, newest = roll_back(Path(arguments.directory))
+    say(f"{newest.name} is the newest version in {newest.parent} now; what was newer is kept as {withdrawn}")
     return 0
 
 

@@ -22,6 +22,8 @@ def described(found: Model) -> Iterator[tuple[str, str]]:
     identity, training = found.identity, found.training
     yield "model", f"{identity.name}, version {identity.version}, made {found.created:%Y-%m-%d}"
     yield "digest", identity.manifest_digest
+    for refused in found.refused_versions:
+        yield "refused", f"version {refused.version} at {refused.refused:%Y-%m-%d %H:%M:%S} UTC: {refused.reason}"
     exact = "byte for byte" if found.golden_exact else "within tolerance"
     yield "runs on", f"{identity.provider}, {identity.variant}, ONNX Runtime {identity.onnxruntime_version}"
     yield "golden", f"images reproduced {exact}"

@@ -4,7 +4,7 @@ import datetime
 from typing import TypeVar
 
 from dcgan.client.messages import identity_of
-from dcgan.client.results import Calibration, DirectionInfo, EncoderInfo, Limits, Model, Training
+from dcgan.client.results import Calibration, DirectionInfo, EncoderInfo, Limits, Model, RefusedVersion, Training
 from dcgan.v1 import dcgan_pb2 as pb
 
 _Flat = TypeVar("_Flat", Limits, DirectionInfo, Training, Calibration)
@@ -29,6 +29,10 @@ def model_answer(answer: pb.GetModelResponse) -> Model:
         golden_exact=answer.golden_exact,
         calibration=_filled(Calibration, answer.calibration) if answer.HasField("calibration") else None,
         encoder=_encoder(answer.encoder) if answer.HasField("encoder") else None,
+        refused_versions=tuple(
+            RefusedVersion(one.version, one.reason, one.refuse_time.ToDatetime(datetime.UTC))
+            for one in answer.refused_versions
+        ),
     )
 
 

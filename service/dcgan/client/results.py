@@ -213,6 +213,15 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedVersion:
+    """A version of the model that the server found and can't serve, and why."""
+
+    version: str
+    reason: str
+    refused: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """The model that serves.
 
@@ -222,6 +231,7 @@ class Model:
         figures: quality figures by name.
         calibration: None where the model has no discriminator; encoder: None where it has none.
         licence: SPDX identifier; attribution: credit that must go with the images, or empty.
+        refused_versions: that lie ready and can't take over.
     """
 
     identity: Identity
@@ -240,3 +250,4 @@ class Model:
     golden_exact: bool
     calibration: Calibration | None = None
     encoder: EncoderInfo | None = None
+    refused_versions: tuple[RefusedVersion, ...] = ()
