@@ -1,4 +1,5 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from dcgan import bundle
 from dcgan_training.cli import main
 from runs import arguments, newest, same_weights, wait_for
 
@@ -87,9 +89,12 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, capfd: p
         for processes, images in ((first, 640), (second, 1280)):
             command = arguments(output, images=images)
             if processes > 1:
-                torchrun(processes, "-m", "dcgan_training", *command)
+                sys.stderr.write(torchrun(processes, "-m", "dcgan_training", *command))
             else:
                 assert main(command) == 0
+        said = capfd.readouterr().err
+        assert ("not bit for bit the same run" in said) == (first != second)
+        assert first == second or f"processes {first} before, {second} now" in said
     whole = newest(runs[0])
     for other in runs[1:]:
         state = newest(other)
@@ -105,6 +110,20 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(tmp_path: Path) -> None
         torchrun(2, str(STEPS), str(tmp_path / "x.pt"), "batch_size=127")
 
 
+def test_images_that_are_judged_together_stay_in_one_process(tmp_path: Path) -> None:
+    """Of 126 images each of two processes would get 63, in packs of 2; refused before there is anything of a run."""
+    command = arguments(tmp_path / "run", "--recipe", "packed", "--set", "batch_size=126")
+    with pair(*command) as processes:
+        ended = ends(processes)
+    for code, said in ended:
+        assert code == 1
+        assert said.splitlines()[-1] == (
+            "error: batch_size 126 is no multiple of the 2 processes times packing 2; say --set batch_size=128, or "
+            "start another number of processes"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_process_notices_at_once_that_another_one_is_dead(killed: int, tmp_path: Path) -> None:
     """Long before it would give up waiting for one that is only silent; torchrun isn't there to end it."""
@@ -114,3 +133,49 @@ def test_a_process_notices_at_once_that_another_one_is_dead(killed: int, tmp_pat
         code, said = ends([processes[1 - killed]])[0]
     assert code == 1
     assert said.splitlines()[-1].startswith("error: another process of this run has ended")
+
+
+def test_a_signal_to_one_process_stops_all_with_one_answer(tmp_path: Path) -> None:
+    """The first one says so, once, though it was another one that got it."""
+    with pair(*arguments(tmp_path / "run", images=LONG)) as processes:
+        wait_for(processes[0], "training ")
+        processes[1].terminate()
+        (code, said), (other_code, nothing) = ends(processes)
+    assert code == other_code == 128 + signal.SIGTERM
+    assert said.splitlines()[-1].startswith("stopped after ")
+    assert nothing == ""
+
+
+def test_an_alarm_stops_all_processes_with_one_answer(tmp_path: Path) -> None:
+    """Only the first one watches, and none takes the run for complete, though it was the last step."""
+    unmoved = "--recipe", "mlp-digits", "--width", "8", "--set", "learning_rate=1e-8", "--set", "batch_size=2500"
+    with pair(*arguments(tmp_path / "run", *unmoved, "--on-alarm", "stop", images=50_000)) as processes:
+        (code, said), (other_code, nothing) = ends(processes)
+    assert code == other_code == 3
+    assert said.splitlines()[-1].startswith("stopped by the watch after 50,000 images: never-moved")
+    assert nothing == ""
+
+
+def test_several_processes_publish_one_bundle(tmp_path: Path) -> None:
+    """The first one measures and publishes while the others wait; all end with its exit code, above the bar or not."""
+    tiny = arguments(tmp_path / "model", "--samples", "100", images=256)[1:]
+    with pair("run", *tiny, "--require", "fd<0") as processes:
+        (code, said), (other_code, nothing) = ends(processes)
+    assert code == other_code == 4
+    assert "below the bar: fd<0 isn't met" in said
+    assert nothing == ""
+    with pair("run", *tiny, "--require", "fd>0") as processes:
+        (code, said), (other_code, nothing) = ends(processes)
+    assert code == other_code == 0
+    assert nothing == ""
+    assert bundle.load(tmp_path / "model").manifest.figures["frechet_distance/random-conv-1"] > 0
+
+
+def test_an_error_while_publishing_ends_all_processes(tmp_path: Path) -> None:
+    """The first one says what it is; the others don't wait for ever, nor end well. Here a file is in the way."""
+    (tmp_path / ".model.candidate").touch()
+    with pair("run", *arguments(tmp_path / "model", "--samples", "100", images=256)[1:]) as processes:
+        (code, said), (other_code, nothing) = ends(processes)
+    assert code == other_code == 1
+    assert said.splitlines()[-1].startswith(f"error: {tmp_path / '.model.candidate'} exists")
+    assert nothing == ""

@@ -103,6 +103,16 @@ def test_a_stopped_training_publishes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_whose_last_step_raised_an_alarm_is_not_published(tmp_path: Path) -> None:
+    """All images were shown to networks that never moved; nor is it when asked again, unless alarms are to be told."""
+    unmoved = "--recipe", "mlp-digits", "--width", "8", "--set", "learning_rate=1e-8", "--on-alarm", "stop"
+    publish = command(tmp_path / "model", *unmoved, "--images", "50000")
+    assert main(publish) == main(publish) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["model.run"]
+    assert main([*publish, "--on-alarm", "warn"]) == 0
+    assert bundle.load(tmp_path / "model").manifest.training.images_seen == 50_048
+
+
 def test_a_bundle_that_exists_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is refused before anything is trained."""
     (tmp_path / "model").mkdir()

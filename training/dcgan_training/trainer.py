@@ -55,7 +55,7 @@ class Trainer:
         self._generator_optimizer = self._adam(self.generator)
         self._discriminator_optimizer = self._adam(self.discriminator)
         self._decay = decay_per_step(settings.average_half_life_images, self.images_per_step)
-        self._share = self.world.share(settings.batch_size)
+        self._share = self.world.share(settings.batch_size, settings.packing)
         self._clear_losses()
 
     @property

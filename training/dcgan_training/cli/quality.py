@@ -20,6 +20,7 @@ from dcgan_training.quality import SAMPLES, STACKED_SAMPLES
 
 if TYPE_CHECKING:
     from dcgan_training.evaluate import Request
+    from dcgan_training.export import Labels
     from dcgan_training.quality import Report
     from dcgan_training.requirements import Requirement
 
@@ -48,29 +49,38 @@ def evaluate_command(options: argparse.Namespace) -> int:
 
 
 def run_command(options: argparse.Namespace) -> int:
-    """Trains, exports and measures, and publishes the bundle if it meets all requirements."""
-    from dcgan_training.evaluate import evaluate
-    from dcgan_training.export import export
+    """Trains, exports and measures, and publishes the bundle if it meets all requirements.
 
-    requirements = _requirements(options)
+    Of several processes the first one does what comes before and after the training.
+    """
+    _check_requirements(options)
     request, output = _request(options), options.output
     request.check()
     labels = flags.labels(options)
     labels = replace(labels, name=labels.name or output.name)
     labels.check()
-    _check_places(output, options.json)
     run = options.run or output.with_name(f"{output.name}.run")
-    outcome = training.train(argparse.Namespace(**vars(options) | {"output": run}), request.check_with)
-    code = training.exit_code(outcome)
-    if code != 0:
-        return code
+    trained = argparse.Namespace(**vars(options) | {"output": run})
+    with training.together(trained) as crew:
+        crew.world.first(lambda: _check_places(output, options.json))
+        outcome = training.train(trained, crew, request.check_with)
+        code = training.exit_code(outcome, crew)
+        return code or crew.world.first(lambda: _published(options, run, labels, request))
+
+
+def _published(options: argparse.Namespace, run: Path, labels: "Labels", request: "Request") -> int:
+    """Makes a bundle of a run under a hidden name, and gives it its own if it is good enough."""
+    from dcgan_training.evaluate import evaluate
+    from dcgan_training.export import export
+
+    output: Path = options.output
     candidate = output.with_name(f".{output.name}.candidate")
     shutil.rmtree(candidate, ignore_errors=True)  # of a process that was killed
     try:
         export(run, candidate, labels, choice=options.checkpoint, say=say)
         report = evaluate(candidate, request, say)
         _tell(report)
-        code = _judged(report, requirements, candidate, output)
+        code = _judged(report, options.require, candidate, output)
     finally:
         shutil.rmtree(candidate, ignore_errors=True)
     if code != 0:
@@ -145,7 +155,7 @@ def _request(options: argparse.Namespace) -> "Request":
     )
 
 
-def _requirements(options: argparse.Namespace) -> "list[Requirement]":
+def _check_requirements(options: argparse.Namespace) -> None:
     """Refuses, as a wrong command line, requirements on what won't be measured."""
     from dcgan_training.requirements import NEEDS_DIGITS, NEEDS_LABELS
 
@@ -157,7 +167,6 @@ def _requirements(options: argparse.Namespace) -> "list[Requirement]":
         ):
             if requirement.name in names and value is None:
                 options.usage_error(f"--require {requirement} needs {flag}")
-    return required
 
 
 def _requirement(text: str) -> "Requirement":

@@ -2,6 +2,8 @@
 
 import argparse
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -31,44 +33,71 @@ def add_commands(commands: Any) -> None:
 
 def train_command(options: argparse.Namespace) -> int:
     """Trains and says how it ended."""
-    outcome = train(options)
-    code = exit_code(outcome)
-    if code == 0:
-        say(f"complete after {outcome.images:,} images; next: dcgan-train export {options.output} --output DIR")
+    with together(options) as crew:
+        outcome = train(options, crew)
+        code = exit_code(outcome, crew)
+        if code == 0 and crew.world.rank == 0:
+            say(f"complete after {outcome.images:,} images; next: dcgan-train export {options.output} --output DIR")
+        return code
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """What trains a run: its recipe with the user's settings, the machine, and the processes that share the work."""
+
+    recipe: Recipe
+    machine: "Machine"
+    world: "World"
+
+
+@contextmanager
+def together(options: argparse.Namespace) -> Iterator[Crew]:
+    """Chooses by the flags of `flags.add_train` what is to train, and joins the processes until the block ends.
+
+    Raises:
+        SettingsError: the settings can't be, or not with the data or the number of processes.
+        DeviceError: the device can't be used.
+    """
+    recipe = choices.chosen(recipes.named(options.recipe), options.set, width=options.width, images=options.images)
+    from dcgan_training.distributed import joined
+    from dcgan_training.machine import Machine
+
+    machine = Machine.choose(options.device, options.precision, options.threads)
+    _check_glimpse(recipe, options)
+    with joined(machine.device) as world:
+        world.share(recipe.method.batch_size, recipe.method.packing)
+        yield Crew(recipe, machine, world)
+        world.wait()  # torchrun ends all as soon as one ends badly, and the first one may not have said yet why
+
+
+def exit_code(outcome: "Outcome", crew: Crew) -> int:
+    """Gives 0 for a complete run; else the code for what stopped it, which the first process says."""
+    from dcgan_training.history import Alarm
+
+    by = outcome.stopped_by
+    if by is None:
+        return 0
+    if isinstance(by, Alarm):
+        code, how = STOPPED_BY_WATCH, f"stopped by the watch after {outcome.images:,} images: {by.kind}"
+        then = "with --on-alarm warn it goes on all the same; to start again, choose another directory"
+    else:
+        code, how = 128 + by, f"stopped after {outcome.images:,} images"
+        then = "the same command continues from there"
+    if crew.world.rank == 0:
+        say(f"{how}; {then}")
     return code
 
 
-def exit_code(outcome: "Outcome") -> int:
-    """Gives 0 for a complete run; else says how it was stopped and gives the code for that."""
-    if outcome.stopped_by is None:
-        return 0
-    from dcgan_training.history import Alarm
-
-    if isinstance(outcome.stopped_by, Alarm):
-        say(
-            f"stopped by the watch after {outcome.images:,} images: {outcome.stopped_by.kind}; with --on-alarm warn it "
-            "goes on all the same; to start again, choose another directory"
-        )
-        return STOPPED_BY_WATCH
-    say(f"stopped after {outcome.images:,} images; the same command continues from there")
-    return 128 + outcome.stopped_by
-
-
-def train(options: argparse.Namespace, approve: "Callable[[Dataset], None]" = lambda _: None) -> "Outcome":
+def train(options: argparse.Namespace, crew: Crew, approve: "Callable[[Dataset], None]" = lambda _: None) -> "Outcome":
     """Trains as the flags of `flags.add_train` say; the run's directory is `options.output`.
 
     `approve` is shown the data before anything is trained, and may refuse it.
     """
-    recipe = choices.chosen(recipes.named(options.recipe), options.set, width=options.width, images=options.images)
     from dcgan_training import run_directory
-    from dcgan_training.distributed import joined
-    from dcgan_training.machine import Machine
     from dcgan_training.train import train as run
 
-    machine = Machine.choose(options.device, options.precision, options.threads)
-    _check_glimpse(recipe, options)
-    with joined(machine.device) as world, run_directory.claimed(options.output, world.rank):
-        return run(_job(options, recipe, machine, world, approve))
+    with run_directory.claimed(options.output, crew.world.rank):
+        return run(_job(options, crew, approve))
 
 
 def _check_glimpse(recipe: Recipe, options: argparse.Namespace) -> None:
@@ -81,25 +110,19 @@ def _check_glimpse(recipe: Recipe, options: argparse.Namespace) -> None:
         choices.check_shape(recipe, size, max(channels, recipe.channels or 1))  # a later one may have colour
 
 
-def _job(
-    options: argparse.Namespace,
-    recipe: Recipe,
-    machine: "Machine",
-    world: "World",
-    approve: "Callable[[Dataset], None]",
-) -> "Job":
+def _job(options: argparse.Namespace, crew: Crew, approve: "Callable[[Dataset], None]") -> "Job":
     """Gathers the images of a run and settles what it is, in its directory."""
     from dcgan_training import initial, run_directory
     from dcgan_training.material import Material, Source, gather
     from dcgan_training.train import Job, Plan
 
     source = Source(data=options.data, size=options.size, broken=options.broken, test_set=options.held_out)
-    gathered = gather(source, options.output, world)
-    choices.check_shape(recipe, gathered.data.size, gathered.data.channels)
+    gathered = gather(source, options.output, crew.world)
+    choices.check_shape(crew.recipe, gathered.data.size, gathered.data.channels)
     approve(gathered.data)
     start = None if options.init_from is None else initial.read(options.init_from)
     settings = Settings.of(
-        recipe,
+        crew.recipe,
         **gathered.facts,
         seed=options.seed,
         flip=options.flip,
@@ -107,15 +130,15 @@ def _job(
     )
     if start is not None:
         start.check(settings)
-    if world.rank == 0:
+    if crew.world.rank == 0:
         for name in gathered.data.skipped:
             say(f"warning: {name} can't be read and was passed over")
         run_directory.settle(options.output, settings, gathered.held_out)
-    world.wait()
+    crew.world.wait()
     return Job(
         settings=settings,
-        machine=machine,
-        world=world,
+        machine=crew.machine,
+        world=crew.world,
         material=Material(gathered.data.images, gathered.rows, run_directory.held_out(options.output)),
         start=start,
         directory=options.output,
