@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,15 +66,38 @@ def test_the_discriminator_is_measured_on_images_from_all_over_those_held_out() 
 
 
 def test_a_run_from_a_bundle_remembers_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same command continues it; without the bundle, or with another, it is another run."""
-    run = tmp_path / "run"
-    more = ["--width", "32", "--init-from", str(BUNDLED)]
+    """The same command continues it, also once the bundle is gone, or unmentioned; another bundle is another run."""
+    run, copy, other = tmp_path / "run", tmp_path / "copy", tmp_path / "other"
+    shutil.copytree(BUNDLED, copy)
+    shutil.copytree(BUNDLED, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps(manifest | {"name": "other"}))
+    more = ["--width", "32", "--init-from", str(copy)]
     trained(run, *more, images=128)
     trained(run, *more, images=256)
-    assert newest(run)["images"] == 256
+    (copy / "generator.onnx").unlink()
+    trained(run, *more, images=384)
+    assert "generator.onnx: is missing; the run goes on without it" in capsys.readouterr().err
+    trained(run, "--width", "32", images=512)
+    assert newest(run)["images"] == 512
     assert newest(run)["settings"]["initial"] == initial.read(BUNDLED).digest
-    assert main(arguments(run, "--width", "32", images=384)) == 1
+    assert main(arguments(run, "--width", "32", "--init-from", str(other), images=640)) == 1
     assert "holds a run with initial" in capsys.readouterr().err
+
+
+def test_a_run_that_has_not_begun_needs_its_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Settled, but killed before its first checkpoint; and one that began without a bundle takes none later."""
+    run, copy = tmp_path / "run", tmp_path / "copy"
+    shutil.copytree(BUNDLED, copy)
+    command = arguments(run, "--width", "32", "--init-from", str(copy), images=128)
+    assert main(command) == 0
+    shutil.rmtree(run / "checkpoints")
+    shutil.rmtree(copy)
+    assert main(command) == 1
+    assert f"error: {copy}: is no directory" in capsys.readouterr().err
+    drawn = trained(tmp_path / "drawn", images=128)
+    assert main(arguments(drawn, "--init-from", str(copy))) == 1
+    assert f"error: {copy}: is no directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dcgan_training import checkpoint
 from dcgan_training.config import Settings
 from dcgan_training.data import Images, blocks
 from dcgan_training.data.store import header
@@ -85,6 +86,15 @@ def settle(directory: Path, settings: Settings, held_out: Images) -> None:
         settings.save(file)
     except OSError as error:
         raise output_error(error, directory) from error
+
+
+def begun(directory: Path) -> Settings | None:
+    """Gives the settings of a run that has a checkpoint, so that what it began with is needed no more.
+
+    Raises:
+        RunError: it has no settings, or others than a run's.
+    """
+    return Settings.load(directory / CONFIG) if checkpoint.exists(directory / CHECKPOINTS) else None
 
 
 def held_out(directory: Path) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from dcgan_training.data import Dataset
     from dcgan_training.distributed import World
+    from dcgan_training.initial import Initial
     from dcgan_training.machine import Machine
     from dcgan_training.train import Job, Outcome
 
@@ -112,7 +113,7 @@ def _check_glimpse(recipe: Recipe, options: argparse.Namespace) -> None:
 
 def _job(options: argparse.Namespace, crew: Crew, approve: "Callable[[Dataset], None]") -> "Job":
     """Gathers the images of a run and settles what it is, in its directory."""
-    from dcgan_training import initial, run_directory
+    from dcgan_training import run_directory
     from dcgan_training.material import Material, Source, gather
     from dcgan_training.train import Job, Plan
 
@@ -120,19 +121,19 @@ def _job(options: argparse.Namespace, crew: Crew, approve: "Callable[[Dataset], 
     gathered = gather(source, options.output, crew.world)
     choices.check_shape(crew.recipe, gathered.data.size, gathered.data.channels)
     approve(gathered.data)
-    start = None if options.init_from is None else initial.read(options.init_from)
+    start, digest, notes = _beginning(options)
     settings = Settings.of(
         crew.recipe,
         **gathered.facts,
         seed=options.seed,
         flip=options.flip,
-        initial="" if start is None else start.digest,
+        initial=digest,
     )
     if start is not None:
         start.check(settings)
     if crew.world.rank == 0:
-        for name in gathered.data.skipped:
-            say(f"warning: {name} can't be read and was passed over")
+        for note in [*(f"warning: {name} can't be read and was passed over" for name in gathered.data.skipped), *notes]:
+            say(note)
         run_directory.settle(options.output, settings, gathered.held_out)
     crew.world.wait()
     return Job(
@@ -144,6 +145,19 @@ def _job(options: argparse.Namespace, crew: Crew, approve: "Callable[[Dataset], 
         directory=options.output,
         plan=Plan(save_every=options.save_every, hours=options.hours, on_alarm=options.on_alarm),
     )
+
+
+def _beginning(options: argparse.Namespace) -> "tuple[Initial | None, str, list[str]]":
+    """Gives the weights to begin with, if there are any to be taken, the digest of their bundle, and warnings."""
+    from dcgan_training import initial, run_directory
+
+    begun = run_directory.begun(options.output)
+    if begun is not None:
+        return None, *initial.recognised(options.init_from, begun.initial)
+    if options.init_from is None:
+        return None, "", []
+    start = initial.read(options.init_from)
+    return start, start.digest, []
 
 
 def recipes_command(options: argparse.Namespace) -> int:
