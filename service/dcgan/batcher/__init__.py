@@ -184,9 +184,10 @@ class Batcher:
             Exception: whatever the device raised for a batch with one of these rows.
         """
         run = Run(rows, deadline, self._loop.create_future())
+        lane = self._lanes.of(rows)
         with self._changed:
             if not admitted:
-                admit(self._lanes, self._lanes.of(rows), rows.count, rows.count, deadline, self._max_queued_rows)
+                admit(self._lanes, lane, rows.count, rows.count, deadline, self._max_queued_rows)
             self._lanes.push(run)
         if not self._waking:  # what arrives in one round of the event loop goes to the device together
             self._waking = True
@@ -195,7 +196,7 @@ class Batcher:
             return await run.answer
         except BaseException:  # the caller left, or a batch with some of the rows failed
             with self._changed:
-                self._lanes.of(rows).queue.drop(run)
+                lane.queue.drop(run)
             raise
 
     def _wake(self) -> None:
