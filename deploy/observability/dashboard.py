@@ -13,6 +13,7 @@ HERE: Final = '{instance=~"$instance"}'
 STREAMS: Final = "StreamSamples|Interpolate|Arithmetic"
 DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 COLUMNS: Final = 24
+NUMBER_COLUMNS: Final = 4
 JOB: Final = 'job="dcgan"'
 GREEN, RED = "green", "red"
 
@@ -105,47 +106,47 @@ def table(title: str, query: str, description: str, *columns: str) -> Panel:
 
 
 def rows() -> dict[str, list[Panel]]:
-    """Gives the panels of each row by its title; those of a row are equally wide."""
+    """Gives the panels of each row by its title; numbers are narrow, the others of a row share what is left."""
     unary = f'method!~"{STREAMS}"'
     return {
         "Objectives": [
             number(
-                "Calls that didn't fail by our doing, last hour",
+                "Available, last hour",
                 "percentunit",
                 "1 - job:dcgan_requests_failed:ratio_rate1h",
-                "The objective is 99.9 % in 30 days.",
+                "Calls that didn't fail by our doing. The objective is 99.9 % in 30 days.",
                 (None, RED),
                 (0.999, GREEN),
                 decimals=2,
                 max=1,
             ),
             number(
-                "Sample calls within 0.5 s, last hour",
+                "Quick, last hour",
                 "percentunit",
                 "1 - job:dcgan_samples_slow:ratio_rate1h",
-                "The objective is 99 % in 30 days.",
+                "Sample calls that took at most 0.5 s. The objective is 99 % in 30 days.",
                 (None, RED),
                 (0.99, GREEN),
                 decimals=2,
                 max=1,
             ),
             number(
-                "Servers that answer",
+                "Servers",
                 "short",
                 'sum(up{job="dcgan"})',
-                "Of all targets of the job dcgan.",
+                "That answer, of the job dcgan.",
                 (None, RED),
                 (1, GREEN),
             ),
             graph(
-                "Budget burnt, in budgets of 30 days",
+                "Budget burnt, last hour",
                 "short",
                 {
                     "availability": "job:dcgan_requests_failed:ratio_rate1h"
                     " / scalar(slo:dcgan_availability_budget:ratio)",
                     "latency": "job:dcgan_samples_slow:ratio_rate1h / scalar(slo:dcgan_latency_budget:ratio)",
                 },
-                "Over the last hour; at 1 the budget is just spent when its 30 days end, at 14.4 we are paged.",
+                "At 1 the budget of 30 days is just spent when they end; at 14.4 we are paged.",
             ),
         ],
         "Traffic and errors": [
@@ -290,9 +291,13 @@ def dashboard() -> dict[str, Any]:
         panels.append(
             {"type": "row", "id": next(ids), "title": title, "collapsed": False, "panels": [], "gridPos": position}
         )
-        width = COLUMNS // len(members)
-        for at, member in enumerate(members):
-            panels.append({"id": next(ids), **member, "gridPos": {"x": at * width, "y": y + 1, "w": width, "h": 8}})
+        numbers = sum(member["type"] == "stat" for member in members)
+        wide = (COLUMNS - NUMBER_COLUMNS * numbers) // (len(members) - numbers)
+        x = 0
+        for member in members:
+            width = NUMBER_COLUMNS if member["type"] == "stat" else wide
+            panels.append({"id": next(ids), **member, "gridPos": {"x": x, "y": y + 1, "w": width, "h": 8}})
+            x += width
         y += 9
     everything = {"selected": True, "text": ["All"], "value": ["$__all"]}
     variables = [

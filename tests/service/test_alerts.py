@@ -40,6 +40,23 @@ def test_the_runbook_has_no_section_for_an_alert_that_is_gone():
     assert headings == list(ALERTS)
 
 
+def test_budgets_are_watched_by_the_windows_and_burn_rates_of_the_workbook():
+    """Google's, chapter 5; days of history are too slow for promtool, so those are read here."""
+    fast, slow = (
+        {("1h", "14.4", "5m", "1h"), ("6h", "6", "30m", "6h")},
+        {("1d", "3", "2h", "1d"), ("3d", "1", "6h", "3d")},
+    )
+    for metric, objective in (("requests_failed", "Availability"), ("samples_slow", "Latency")):
+        burn = rf"job:dcgan_{metric}:ratio_rate(\w+) > ([\d.]+) \* scalar\(slo:dcgan_{objective.lower()}_budget:ratio\)"
+        enough = rf"30 \* sum_over_time\(job:dcgan_{metric}:rate5m\[(\w+)\]\) >= 10"
+        for speed, wanted in (("Fast", fast), ("Slowly", slow)):
+            expression = ALERTS[f"Dcgan{objective}Burns{speed}"]["expr"]
+            found = re.findall(rf"{burn}\s+and {burn}\s+and {enough}", expression)
+            assert {
+                (long, rate, short, counted) for long, rate, short, same, counted in found if rate == same
+            } == wanted
+
+
 def test_recorded_windows_are_those_of_their_names():
     """A rule that ends in rate1h looks back for an hour; a ratio over 5 minutes may divide what is recorded so."""
     for name, expression in RECORDED.items():
