@@ -39,7 +39,11 @@ def programs() -> Path:
     found = CACHE / "usr/bin"
     if not (found / "promtool").exists():  # the last file of the package that we need
         CACHE.mkdir(parents=True, exist_ok=True)
-        _run("apt-get", "download", "--quiet", "prometheus")
+        try:
+            _run("apt-get", "download", "--quiet", "prometheus")
+        except NotHere:  # a fresh machine knows of no packages yet
+            _run("apt-get", "update", "--quiet")
+            _run("apt-get", "download", "--quiet", "prometheus")
         _run("dpkg-deb", "--extract", *(str(file) for file in CACHE.glob("prometheus_*.deb")), str(CACHE))
     return found
 
