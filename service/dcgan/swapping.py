@@ -6,8 +6,10 @@ most two models are in memory, and the second is loaded only where there is room
 """
 
 import asyncio
+import ctypes
 import datetime
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -127,6 +129,7 @@ class Versions:
             del loaded  # else this frame would keep it for as long as the old model is in use
             _log.info("version taken", model=model.identity.name, version=model.identity.version, before=before)
             await registry.replace(model, grace_s)
+            await asyncio.to_thread(_give_back_memory)
 
     async def _loaded(self, version: Version, serving: pb.Identity) -> Loaded | None:
         """Loads a version beside the one that serves; None where it is refused or has the same files."""
@@ -181,6 +184,12 @@ def _check_room(version: Version) -> None:
             f"loading it beside the model that serves takes about {needed >> 20} MiB of memory, and {free >> 20} are "
             "free; it is tried again until there is room: raise the memory limit",
         )
+
+
+def _give_back_memory() -> None:
+    """Returns freed memory to the system; glibc would keep some of every model, in pieces too small for the next."""
+    with suppress(AttributeError):  # another C library has no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _verified(version: Version, name: str | None) -> Bundle:
