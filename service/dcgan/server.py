@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
@@ -23,7 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
 
-from dcgan import __version__, logs
+from dcgan import __version__, logs, tracing
 from dcgan import bundle as bundles
 from dcgan.calls import Calls
 from dcgan.config import Settings
@@ -34,6 +34,9 @@ from dcgan.metrics import Metrics
 from dcgan.registry import MAX_REQUEST_BYTES, Model, Registry, started
 from dcgan.servicer import GeneratorServicer
 from dcgan.v1 import dcgan_pb2 as pb
+
+if TYPE_CHECKING:
+    from dcgan.tracing.spans import Tracer
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["GeneratorService"].full_name
 
@@ -50,7 +53,8 @@ def run(settings: Settings) -> None:
         BundleError, DeviceError, SettingsError: it can't start, or the device is lost.
     """
     logs.configure(settings.log_level)
-    uvloop.run(_main(settings))
+    with tracing.exporting(__version__) as tracer:
+        uvloop.run(_main(settings, tracer))
 
 
 @dataclass(slots=True)
@@ -111,7 +115,7 @@ class Running:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Running]:
+async def serving(settings: Settings, tracer: "Tracer | None" = None) -> AsyncIterator[Running]:
     """Loads the model and serves it for as long as the context lasts."""
     loop = asyncio.get_running_loop()
     dead: asyncio.Future[BaseException] = loop.create_future()
@@ -130,7 +134,7 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
         servicer = GeneratorServicer(Registry(model), metrics)
         health = Health(SERVICE)
         with _metrics_served(settings, registry) as metrics_address:
-            async with _listening(settings, servicer, health, metrics) as (server, target):
+            async with _listening(settings, servicer, health, metrics, tracer) as (server, target):
                 _log.info(
                     "serving",
                     target=target,
@@ -145,9 +149,9 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
                 yield Running(target, metrics_address, settings, server, health, servicer, model, dead)
 
 
-async def _main(settings: Settings) -> None:
+async def _main(settings: Settings, tracer: "Tracer | None") -> None:
     stopping, hurry = _signals()  # first, so that a signal while the model loads ends the process in order too
-    async with serving(settings) as running:
+    async with serving(settings, tracer) as running:
         gc.freeze()  # what was loaded stays, so the collector need not look through it again and again
         await running.supervise(stopping)
         _log.info("draining", delay_s=settings.drain_delay_s, grace_s=settings.drain_grace_s)
@@ -179,7 +183,7 @@ def _settle(future: asyncio.Future[BaseException], error: BaseException) -> None
 
 @asynccontextmanager
 async def _listening(
-    settings: Settings, servicer: GeneratorServicer, health: Health, metrics: Metrics
+    settings: Settings, servicer: GeneratorServicer, health: Health, metrics: Metrics, tracer: "Tracer | None"
 ) -> AsyncIterator[tuple[grpc.aio.Server, str]]:
     """Listens on the port of gRPC; gives the server and its host:port."""
     server = grpc.aio.server(
@@ -195,7 +199,7 @@ async def _listening(
             ("grpc.max_connection_age_ms", round(1000 * settings.max_connection_age_s)),
         ],
     )
-    server.add_generic_rpc_handlers((Calls(servicer, metrics, settings.default_deadline_s),))
+    server.add_generic_rpc_handlers((Calls(servicer, metrics, settings.default_deadline_s, tracer),))
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
