@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,9 +44,15 @@ def dcgan(*arguments: object, **environment: str) -> subprocess.CompletedProcess
 
 
 @contextmanager
-def serve(model: Path | str, *flags: object, log: Path = Path(os.devnull), **environment: str) -> Iterator[Serving]:
+def serve(
+    model: Path | str,
+    *flags: object,
+    log: Path = Path(os.devnull),
+    program: Sequence[str] = ("-m", "dcgan"),
+    **environment: str,
+) -> Iterator[Serving]:
     """Runs `dcgan serve` until the block ends; its log, of which one line says where it listens, goes to `log`."""
-    command = [sys.executable, "-m", "dcgan", "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
+    command = [sys.executable, *program, "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
     process = subprocess.Popen(
         [*command, "--metrics-port", "0", *map(str, flags)],
         stderr=subprocess.PIPE,

@@ -56,7 +56,6 @@ _Unary: TypeAlias = Callable[[Message, Context], Awaitable[bytes]]
 _Stream: TypeAlias = Callable[[Message, Context], AsyncGenerator[bytes, None]]
 
 _counter = itertools.count(1)
-_log = structlog.get_logger()
 
 
 class Calls(grpc.GenericRpcHandler):
@@ -137,7 +136,7 @@ class Calls(grpc.GenericRpcHandler):
 
 
 class _Method:
-    """The counts of one method, each looked up among its labels once: a look-up costs as much as a count."""
+    """The counts and the log of one method, each looked up once: a look-up costs as much as a count."""
 
     def __init__(self, metrics: Metrics, name: str, tracer: "Tracer | None") -> None:
         self.name, self.tracer = name, tracer
@@ -145,6 +144,7 @@ class _Method:
         self._in_progress = metrics.requests_in_progress.labels(name)
         self._seconds = metrics.request_seconds.labels(name)
         self._ended: dict[grpc.StatusCode, Counter] = {}
+        self.log = structlog.get_logger().bind(method=name)
 
     def begin(self) -> None:
         """Counts a call that begins."""
@@ -209,10 +209,9 @@ class _Call:
         record = self._record
         trace = record.trace
         self._method.end(code, reason, seconds, exemplar(trace))
-        _log.log(
+        self._method.log.log(
             _LEVELS.get(code, logging.INFO),
             "call",
-            method=self._method.name,
             code=code.name,
             reason=reason,
             request_id=record.request_id,

@@ -5,9 +5,9 @@
     ├── batch, or shared batch           the device run that they are in
     └── encode                           its images are encoded, and its answer written
 
-A device run is one `batch`, in the trace of the first call that has rows in it and is traced, and links to the spans
-of all that are; their traces have a `shared batch` at the same time, which links back to it. Rows of one call may be
-in several batches, and a stream has these spans for each chunk.
+A device run is one `batch`, in the trace of the first call that has rows in it and is traced. Where there are several
+it links to the spans of all, and the traces of the others have a `shared batch` at the same time, which links back to
+it. Rows of one call may be in several batches, and a stream has these spans for each chunk.
 
 Spans are made with the times that were measured anyway, on the monotonic clock, when nobody waits for them any more.
 What is exported are names, numbers and identifiers: no latents, no images, no metadata of the caller's.
@@ -132,7 +132,7 @@ class Trace:
         facts: dict[str, AttributeValue] = {"dcgan.batch.rows": rows}
         if error is not None:
             facts["error.type"] = type(error).__name__
-        calls = [Link(trace._span.get_span_context()) for trace in (self, *others)]
+        calls = [Link(trace._span.get_span_context()) for trace in (self, *others)] if others else []
         here = self._add("batch", started, ended, facts, calls)
         for trace in others:
             trace._add("shared batch", started, ended, facts, [Link(here)])
