@@ -4,7 +4,7 @@
 PYTHON ?= python3
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-system fuzz bench bench-peers bench-scenarios bench-dashboard soak proto constraints clean
+.PHONY: demo test test-system fuzz bench bench-peers bench-scenarios bench-dashboard bench-observability soak proto constraints clean
 
 demo: .venv/demo/ready  ## Starts a server on the bundled model, asks it for pictures, and says where they are.
 	.venv/demo/bin/python deploy/demo.py demo
@@ -31,6 +31,9 @@ bench-scenarios: .venv/bench/ready build/bench/random-64  ## Measures latency, r
 
 bench-dashboard: .venv/bench/ready  ## Draws the dashboard of a server that is calm, full and overloaded; needs apt-get.
 	.venv/bench/bin/python tests/benchmarks/dashboard.py
+
+bench-observability: .venv/bench/ready build/bench/random-64  ## Measures what logs, metrics and traces cost a call.
+	.venv/bench/bin/python tests/benchmarks/observability.py
 
 soak: .venv/bench/ready  ## Asks 200,000 times, cancels, kills clients, and compares every image and the memory.
 	.venv/bench/bin/python tests/benchmarks/soak.py

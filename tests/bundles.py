@@ -63,14 +63,18 @@ def linear_generator(dim: int, height: int, width: int, channels: int) -> bytes:
     return _graph("generator", operations, constants, ("latents",), ("images",), dim, (height, width, channels))
 
 
-def brightness_discriminator(dim: int, height: int, width: int, channels: int) -> bytes:
-    """Builds logits that say how bright an image is: -4 where it is black, 4 where it is white."""
+def brightness_discriminator(dim: int, height: int, width: int, channels: int, defect: bool = False) -> bytes:
+    """Builds logits that say how bright an image is: -4 where it is black, 4 where it is white.
+
+    With a `defect` they are no number where it is black, and -3 elsewhere.
+    """
     operations = [
         ("Cast", "images", "levels"),
         ("Reshape", "levels flat", "rows"),
         ("ReduceMean", "rows", "mean"),
         ("Mul", "mean scale", "scaled"),
-        ("Sub", "scaled four", "logits"),
+        *([("Div", "scaled scaled", "signed")] if defect else []),
+        ("Sub", "signed four" if defect else "scaled four", "logits"),
     ]
     constants = {"flat": _flat(height, width, channels), "scale": np.float32(8 / 255), "four": np.float32(4)}
     return _graph("discriminator", operations, constants, ("images",), ("logits",), dim, (height, width, channels))
@@ -173,10 +177,12 @@ def write_bundle(
     directions: tuple[str, ...] = (),
     encoder: bool = False,
     discriminator: bool = False,
+    defect: bool = False,
     changes: dict[str, Any] | None = None,
 ) -> Path:
     """Writes a bundle, with an encoder and its gradient and a discriminator where they are asked for.
 
+    With a `defect` the discriminator fails at black images.
     `changes` replaces fields of its manifest, to make a wrong one.
     """
     generator = linear_generator(dim, height, width, channels)
@@ -195,7 +201,7 @@ def write_bundle(
         files[bundles.ENCODER] = linear_encoder(dim, height, width, channels)
         files[bundles.LATENT_GRADIENT] = linear_gradient(dim, height, width, channels)
     if discriminator:
-        files[bundles.DISCRIMINATOR] = brightness_discriminator(dim, height, width, channels)
+        files[bundles.DISCRIMINATOR] = brightness_discriminator(dim, height, width, channels, defect)
     manifest = Manifest(
         name="linear",
         version=version,

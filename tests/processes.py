@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,19 +44,35 @@ def dcgan(*arguments: object, **environment: str) -> subprocess.CompletedProcess
 
 
 @contextmanager
-def serve(model: Path | str, *flags: object, log: Path = Path(os.devnull)) -> Iterator[Serving]:
-    """Runs `dcgan serve` until the block ends; its first log line says where it listens, the others go to `log`."""
-    command = [sys.executable, "-m", "dcgan", "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
+def serve(
+    model: Path | str,
+    *flags: object,
+    log: Path = Path(os.devnull),
+    program: Sequence[str] = ("-m", "dcgan"),
+    **environment: str,
+) -> Iterator[Serving]:
+    """Runs `dcgan serve` until the block ends; its log, of which one line says where it listens, goes to `log`."""
+    command = [sys.executable, *program, "serve", "--model", str(model), "--device", "cpu", "--port", "0"]
     process = subprocess.Popen(
-        [*command, "--metrics-port", "0", *map(str, flags)], stderr=subprocess.PIPE, text=True, bufsize=1
+        [*command, "--metrics-port", "0", *map(str, flags)],
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        env=os.environ | environment,
     )
     assert process.stderr is not None
     try:
-        line = process.stderr.readline()
-        assert '"serving"' in line, line + process.stderr.read()
-        event = json.loads(line)
-        # its log is read to the end by a process that needs no attention, so that the pipe never fills
-        with log.open("wb") as file, subprocess.Popen(["cat"], stdin=process.stderr, stdout=file):
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if '"serving"' in line:
+                break
+        else:
+            raise AssertionError("".join(lines))
+        event = json.loads(lines[-1])
+        log.write_text("".join(lines))
+        # the rest is read to the end by a process that needs no attention, so that the pipe never fills
+        with log.open("ab") as file, subprocess.Popen(["cat"], stdin=process.stderr, stdout=file):
             try:
                 yield Serving(process, event["target"], event["metrics"])
             finally:

@@ -112,7 +112,7 @@ def _finite(values: Floats32, graph: str) -> Floats32:
 
 async def _ran(rows: GraphRows, model: Model, *, admitted: bool = False) -> Drawn:
     call = current_call.get()
-    drawn = await model.batcher.submit(rows, call.deadline, admitted=admitted)
+    drawn = await model.batcher.submit(rows, call.deadline, admitted=admitted, trace=call.trace)
     call.queue_s += drawn.queue_s
     call.device_s += drawn.device_s
     return drawn

@@ -24,6 +24,7 @@ from dcgan.cgroup import usable_cores
 from dcgan.metrics import Metrics, current_call
 from dcgan.registry import Model, Refusal
 from dcgan.requests.fields import Format
+from dcgan.tracing import exemplar
 from dcgan.v1 import dcgan_pb2 as pb
 
 _FORMATS: Final["dict[Format, pb.Format.ValueType]"] = {
@@ -69,9 +70,12 @@ class Answers:
             batch.encoded.extend(await self._encoded(drawn.images, image_format))
         images = _record(answer, "images", [batch.SerializeToString(), *pixels])
         data = b"".join([answer.SerializeToString(), *images])
-        seconds = time.monotonic() - started
-        self._encode_seconds.observe(seconds)
+        ended = time.monotonic()
+        seconds = ended - started
         call = current_call.get()
+        self._encode_seconds.observe(seconds, exemplar(call.trace))
+        if call.trace is not None:
+            call.trace.stage("encode", started, ended)
         call.image_count += drawn.count
         call.queue_s += drawn.queue_s
         call.device_s += drawn.device_s

@@ -7,12 +7,13 @@ the log under the request id.
 
 import asyncio
 import itertools
+import logging
 import math
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import grpc
 import structlog
@@ -32,13 +33,23 @@ from dcgan.metrics import CallRecord, Metrics, current_call
 from dcgan.registry import MAX_REQUEST_BYTES, Model, Registry
 from dcgan.servicer import GeneratorServicer
 from dcgan.status import code_of, message_of, trailers_of
+from dcgan.tracing import exemplar
 from dcgan.v1 import dcgan_pb2 as pb
+
+if TYPE_CHECKING:
+    from dcgan.tracing.spans import Tracer
 
 REQUEST_ID_KEY: Final = "x-request-id"
 _MAX_REQUEST_ID: Final = 64
 _PROCESS_ID: Final = secrets.token_hex(4)  # ids that are made count up behind it: unique, and cheap
 _MAX_HELD_BYTES: Final = 128 << 20
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["GeneratorService"]
+_LEVELS: Final = {  # of the codes that aren't the caller's doing; all others are in order
+    grpc.StatusCode.RESOURCE_EXHAUSTED: logging.WARNING,
+    grpc.StatusCode.UNAVAILABLE: logging.WARNING,
+    grpc.StatusCode.DEADLINE_EXCEEDED: logging.WARNING,
+    grpc.StatusCode.INTERNAL: logging.ERROR,
+}
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -46,7 +57,6 @@ _Unary: TypeAlias = Callable[[Any, Model], Awaitable[bytes]]
 _Stream: TypeAlias = Callable[[Any, Model], AsyncGenerator[bytes, None]]
 
 _counter = itertools.count(1)
-_log = structlog.get_logger()
 
 
 class Calls(grpc.GenericRpcHandler):
@@ -56,13 +66,18 @@ class Calls(grpc.GenericRpcHandler):
     """
 
     def __init__(
-        self, servicer: GeneratorServicer, registry: Registry, metrics: Metrics, default_deadline_s: float
+        self,
+        servicer: GeneratorServicer,
+        registry: Registry,
+        metrics: Metrics,
+        default_deadline_s: float,
+        tracer: "Tracer | None",
     ) -> None:
         self._registry = registry
         self._default_deadline_s = default_deadline_s
         self._held_bytes = 0
         self._handlers = {
-            f"/{_SERVICE.full_name}/{name}": self._wrapped(getattr(servicer, name), description, metrics)
+            f"/{_SERVICE.full_name}/{name}": self._wrapped(getattr(servicer, name), description, metrics, tracer)
             for name, description in _SERVICE.methods_by_name.items()
         }
 
@@ -70,8 +85,10 @@ class Calls(grpc.GenericRpcHandler):
         """Gives the handler of a method; None where it isn't ours."""
         return self._handlers.get(handler_call_details.method)
 
-    def _wrapped(self, behaviour: Any, description: MethodDescriptor, metrics: Metrics) -> _Handler:
-        method = _Method(metrics, description.name)
+    def _wrapped(
+        self, behaviour: Any, description: MethodDescriptor, metrics: Metrics, tracer: "Tracer | None"
+    ) -> _Handler:
+        method = _Method(metrics, description.name, tracer)
         message_class: type[Message] = getattr(pb, description.input_type.name)
         if description.server_streaming:
             return grpc.unary_stream_rpc_method_handler(self._streaming(behaviour, method, message_class))
@@ -130,23 +147,24 @@ class Calls(grpc.GenericRpcHandler):
 
 
 class _Method:
-    """The counts of one method, each looked up among its labels once: a look-up costs as much as a count."""
+    """The counts and the log of one method, each looked up once: a look-up costs as much as a count."""
 
-    def __init__(self, metrics: Metrics, name: str) -> None:
-        self.name = name
+    def __init__(self, metrics: Metrics, name: str, tracer: "Tracer | None") -> None:
+        self.name, self.tracer = name, tracer
         self._metrics = metrics
         self._in_progress = metrics.requests_in_progress.labels(name)
         self._seconds = metrics.request_seconds.labels(name)
         self._ended: dict[grpc.StatusCode, Counter] = {}
+        self.log = structlog.get_logger().bind(method=name)
 
     def begin(self) -> None:
         """Counts a call that begins."""
         self._in_progress.inc()
 
-    def end(self, code: grpc.StatusCode, reason: str | None, seconds: float) -> None:
+    def end(self, code: grpc.StatusCode, reason: str | None, seconds: float, exemplar: dict[str, str] | None) -> None:
         """Counts a call that ends."""
         self._in_progress.dec()
-        self._seconds.observe(seconds)
+        self._seconds.observe(seconds, exemplar)
         if code not in self._ended:
             self._ended[code] = self._metrics.requests.labels(self.name, code.name)
         self._ended[code].inc()
@@ -162,9 +180,14 @@ class _Call:
         self._started = time.monotonic()
         left_s: float | None = context.time_remaining()  # the published type leaves None out
         self.has_deadline = left_s is not None
+        metadata = context.invocation_metadata() or ()
         self._record = CallRecord(
-            _request_id(context), self._started + (default_deadline_s if left_s is None else left_s)
+            _request_id(metadata), self._started + (default_deadline_s if left_s is None else left_s)
         )
+        if method.tracer is not None:
+            self._record.trace = method.tracer.begin(
+                _SERVICE.full_name, method.name, self._record.request_id, metadata, self._started
+            )
         self._error: DcganError | None = None
 
     def __enter__(self) -> None:
@@ -180,7 +203,7 @@ class _Call:
             code = code_of(self._error)
         else:
             code = self._given_up()
-        self._count(code, time.monotonic() - self._started)
+        self._count(code, error if isinstance(self._error, InternalError) else None)
 
     async def abort(self) -> None:
         """Ends the call with the status of its error; always raises."""
@@ -190,13 +213,16 @@ class _Call:
         trailers = (*trailers_of(error), (REQUEST_ID_KEY, self._record.request_id))
         await self._context.abort(code_of(error), message_of(error), trailing_metadata=trailers)
 
-    def _count(self, code: grpc.StatusCode, seconds: float) -> None:
+    def _count(self, code: grpc.StatusCode, defect: BaseException | None) -> None:
+        ended = time.monotonic()
+        seconds = ended - self._started
         reason = None if self._error is None else self._error.reason
-        self._method.end(code, reason, seconds)
         record = self._record
-        _log.info(
+        trace = record.trace
+        self._method.end(code, reason, seconds, exemplar(trace))
+        self._method.log.log(
+            _LEVELS.get(code, logging.INFO),
             "call",
-            method=self._method.name,
             code=code.name,
             reason=reason,
             request_id=record.request_id,
@@ -205,7 +231,11 @@ class _Call:
             device_ms=_milliseconds(record.device_s),
             encode_ms=_milliseconds(record.encode_s),
             total_ms=_milliseconds(seconds),
+            **({} if trace is None else {"trace_id": trace.id}),
+            **({} if defect is None else {"exc_info": defect}),
         )
+        if trace is not None:
+            trace.end(code, reason, record.image_count, ended)
 
     def _given_up(self) -> grpc.StatusCode:
         """Says why a call ended without an answer: gRPC cancels the handler when its caller's deadline passes too."""
@@ -217,7 +247,6 @@ class _Call:
             return error
         if isinstance(error, TimeoutError):
             return DeadlineExceeded("the server's default deadline passed; set a longer one on the call")
-        _log.error("defect", request_id=self._record.request_id, method=self._method.name, exc_info=error)
         return InternalError(self._record.request_id)
 
 
@@ -230,9 +259,9 @@ def _parsed(data: bytes, message_class: type[Message]) -> Any:
         raise MalformedRequest(message_class.DESCRIPTOR.full_name, len(data)) from None
 
 
-def _request_id(context: Context) -> str:
+def _request_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     """Takes the caller's request id if it is one that a log line can carry, else makes one."""
-    for key, value in context.invocation_metadata() or ():
+    for key, value in metadata:
         if (
             key == REQUEST_ID_KEY
             and isinstance(value, str)

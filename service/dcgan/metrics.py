@@ -8,9 +8,12 @@ What one call cost is gathered in a `CallRecord`, for its log line.
 import math
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+if TYPE_CHECKING:
+    from dcgan.tracing.spans import Trace
 
 _SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _POWERS_OF_TWO: Final = tuple(float(1 << power) for power in range(11))
@@ -26,6 +29,7 @@ class CallRecord:
 
     request_id: str
     deadline: float = math.inf  # on the monotonic clock
+    trace: "Trace | None" = None
     image_count: int = 0
     queue_s: float = 0.0
     device_s: float = 0.0

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import structlog
@@ -25,7 +25,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
 
 from dcgan import bundle as bundles
-from dcgan import logs
+from dcgan import logs, tracing
 from dcgan.bundle.versions import holds_versions
 from dcgan.calls import Calls
 from dcgan.config import Settings
@@ -37,8 +37,12 @@ from dcgan.servicer import GeneratorServicer
 from dcgan.swapping import Loaded, Versions
 from dcgan.v1 import dcgan_pb2 as pb
 
+if TYPE_CHECKING:
+    from dcgan.tracing.spans import Tracer
+
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["GeneratorService"].full_name
 
+_VERSION: Final = importlib.metadata.version("dcgan")
 _SUPERVISE_EVERY_S: Final = 5.0
 _JOIN_S: Final = 2.0  # a thread that hangs in a driver ends with the process
 _LOST_AFTER_S: Final = 60.0  # a batch takes milliseconds; a driver that hangs never comes back
@@ -53,7 +57,8 @@ def run(settings: Settings) -> None:
         BundleError, DeviceError, SettingsError: it can't start, or the device is lost.
     """
     logs.configure(settings.log_level)
-    uvloop.run(_main(settings))
+    with tracing.exporting(_VERSION) as tracer:
+        uvloop.run(_main(settings, tracer))
 
 
 @dataclass(slots=True)
@@ -114,7 +119,7 @@ class Running:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Running]:
+async def serving(settings: Settings, tracer: "Tracer | None" = None) -> AsyncIterator[Running]:
     """Loads the model and serves it for as long as the context lasts."""
     loop = asyncio.get_running_loop()
     dead: asyncio.Future[BaseException] = loop.create_future()
@@ -128,7 +133,7 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
     begun = time.monotonic()
     counts = _metrics_registry()
     metrics = Metrics(counts)
-    metrics.server.info({"version": importlib.metadata.version("dcgan"), "device": settings.device})
+    metrics.server.info({"version": _VERSION, "device": settings.device})
     path = bundles.locate(settings.model)
     versions = Versions(path, settings.device, metrics) if holds_versions(path) else None
     loaded = versions.first() if versions else Loaded.of(bundles.load(path), settings.device)
@@ -138,7 +143,7 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
     health = Health(SERVICE)
     async with _closing(registry):
         with _metrics_served(settings, counts) as metrics_address:
-            calls = Calls(servicer, registry, metrics, settings.default_deadline_s)
+            calls = Calls(servicer, registry, metrics, settings.default_deadline_s, tracer)
             async with _listening(settings, calls, health) as (server, target):
                 _log.info(
                     "serving",
@@ -182,9 +187,9 @@ async def _watching(
         await asyncio.wait([watch])
 
 
-async def _main(settings: Settings) -> None:
+async def _main(settings: Settings, tracer: "Tracer | None") -> None:
     stopping, hurry = _signals()  # first, so that a signal while the model loads ends the process in order too
-    async with serving(settings) as running:
+    async with serving(settings, tracer) as running:
         gc.freeze()  # what was loaded stays, so the collector need not look through it again and again
         await running.supervise(stopping)
         _log.info("draining", delay_s=settings.drain_delay_s, grace_s=settings.drain_grace_s)

@@ -208,7 +208,8 @@ class GeneratorServicer:
 async def _drawn(model: Model, rows: Rows, *, admitted: bool = False) -> Drawn:
     if model.closed:  # while a stream's reader had stopped reading
         raise BundleChanged(model.identity.version, model.successor)
-    return await model.batcher.submit(rows, current_call.get().deadline, admitted=admitted)
+    call = current_call.get()
+    return await model.batcher.submit(rows, call.deadline, admitted=admitted, trace=call.trace)
 
 
 async def _scored(drawn: Drawn, keep_best: int | None, model: Model) -> tuple[Drawn, list[int], list[pb.Score]]:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,10 @@ from dcgan.batcher.runners import GraphRunner, Runner
 from dcgan.errors import DeadlineExceeded
 from dcgan.latents import Prior
 from dcgan.metrics import Metrics
+from dcgan.tracing import exemplar
+
+if TYPE_CHECKING:
+    from dcgan.tracing.spans import Trace
 
 __all__ = [
     "Batcher",
@@ -172,7 +176,9 @@ class Batcher:
         finally:
             used(left)
 
-    async def submit(self, rows: Rows, deadline: float = math.inf, *, admitted: bool = False) -> Drawn:
+    async def submit(
+        self, rows: Rows, deadline: float = math.inf, *, admitted: bool = False, trace: "Trace | None" = None
+    ) -> Drawn:
         """Waits for the outputs of some rows, until `deadline` on the monotonic clock.
 
         Rows that continue a stream are `admitted` already: a stream that has begun isn't refused half-way, and it
@@ -183,7 +189,7 @@ class Batcher:
             DeadlineExceeded: time ran out while the rows waited; none of them ran after it.
             Exception: whatever the device raised for a batch with one of these rows.
         """
-        run = Run(rows, deadline, self._loop.create_future())
+        run = Run(rows, deadline, self._loop.create_future(), trace)
         lane = self._lanes.of(rows)
         with self._changed:
             if not admitted:
@@ -197,6 +203,8 @@ class Batcher:
         except BaseException:  # the caller left, or a batch with some of the rows failed
             with self._changed:
                 lane.queue.drop(run)
+            if trace is not None and run.begun == 0.0:
+                trace.stage("queue", run.submitted, time.monotonic())
             raise
 
     def _wake(self) -> None:
@@ -263,7 +271,7 @@ class Batcher:
             self._loop.call_soon_threadsafe(_expire, run)
         for run, start, _ in parts:
             if start == 0:
-                self._queue_seconds.observe(now - run.submitted)
+                self._queue_seconds.observe(now - run.submitted, exemplar(run.trace))
         return parts
 
     def _probe(self) -> None:
@@ -276,6 +284,7 @@ class Batcher:
         started = time.monotonic()
         count = sum(stop - start for _, start, stop in batch)
         lane = self._lanes.of(batch[0][0].rows)
+        traces = list(dict.fromkeys(run.trace for run, _, _ in batch if run.trace is not None))
         try:
             outputs = lane.compute([run.rows.part(start, stop) for run, start, stop in batch])
         except Exception as error:  # the batch's callers get it, whatever the device raises; the thread goes on
@@ -286,12 +295,13 @@ class Batcher:
             else:
                 self._failures += 1
                 self._loop.call_soon_threadsafe(_fail, batch, error)
+                _tell(traces, batch, count, started, time.monotonic(), error)
             return
         self._failures = 0
         ended = time.monotonic()
         seconds = ended - started
         self._metrics.batch_rows.observe(count)
-        self._device_seconds.observe(seconds)
+        self._device_seconds.observe(seconds, exemplar(traces[0] if traces else None))
         lane.pace.observe(count, seconds)
         self._charge(lane, started)
         row = 0
@@ -303,6 +313,7 @@ class Batcher:
         if not self._finishing:  # one call wakes the loop for all batches that end before it comes round
             self._finishing = True
             self._loop.call_soon_threadsafe(self._finish)
+        _tell(traces, batch, count, started, ended)  # now that nobody waits for it
 
     def _charge(self, lane: Lane, started: float) -> None:
         """Counts device time for a lane's turn, that of batches that fail too."""
@@ -341,6 +352,23 @@ def _halves(batch: list[Part]) -> tuple[list[Part], list[Part]]:
             second.append((run, cut, stop))
         row += stop - start
     return first, second
+
+
+def _tell(
+    traces: "list[Trace]",
+    batch: list[Part],
+    rows: int,
+    started: float,
+    ended: float,
+    error: Exception | None = None,
+) -> None:
+    """Tells the traces of a batch's calls of the run, and of the waiting that it ended."""
+    if not traces:
+        return
+    for run, start, _ in batch:
+        if start == 0 and run.trace is not None:
+            run.trace.stage("queue", run.submitted, run.begun)
+    traces[0].batch(traces[1:], rows, started, ended, error)
 
 
 def _copied(rows: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from dcgan.batcher.pace import Pace
 from dcgan.batcher.rows import Rows
 from dcgan.latents import Floats32
+
+if TYPE_CHECKING:
+    from dcgan.tracing.spans import Trace
 
 Images: TypeAlias = NDArray[np.uint8]
 
@@ -62,6 +65,7 @@ class Run:
     rows: Rows
     deadline: float  # monotonic; inf for none
     answer: asyncio.Future[Drawn]
+    trace: "Trace | None" = None  # of the call that they belong to
     submitted: float = field(default_factory=time.monotonic)
     taken: int = 0  # rows given to batches
     done: int = 0  # rows whose images are there
