@@ -155,6 +155,8 @@ class _Method:
         self._in_progress = metrics.requests_in_progress.labels(name)
         self._seconds = metrics.request_seconds.labels(name)
         self._ended: dict[grpc.StatusCode, Counter] = {}
+        for code in (grpc.StatusCode.OK, grpc.StatusCode.INTERNAL):  # so that a rate sees their first count too
+            self._ended[code] = metrics.requests.labels(name, code.name)
         self.log = structlog.get_logger().bind(method=name)
 
     def begin(self) -> None:

@@ -279,12 +279,14 @@ class OutputError(LocalError):
     reason = "OUTPUT_NOT_WRITTEN"
 
 
+def all_classes() -> list[type[DcganError]]:
+    """Lists the classes of the tree."""
+    found: list[type[DcganError]] = [DcganError]
+    for error_class in found:
+        found.extend(error_class.__subclasses__())
+    return found
+
+
 def class_of(reason: str) -> type[DcganError] | None:
     """Finds the class whose `reason` this is, for a client that makes an error again; None if there is none."""
-    pending: list[type[DcganError]] = [DcganError]
-    while pending:
-        found = pending.pop()
-        if found.reason == reason:
-            return found
-        pending.extend(found.__subclasses__())
-    return None
+    return next((error_class for error_class in all_classes() if error_class.reason == reason), None)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
+from dcgan.errors import DcganError, LocalError, all_classes
+
 if TYPE_CHECKING:
     from dcgan.tracing.spans import Trace
 
@@ -112,8 +114,12 @@ class Metrics:
         self.server = Info(
             "dcgan_server", "The server: its version, and the device that it was told to use.", registry=registry
         )
-        for outcome in ("taken", "refused"):  # so that a rate exists before the first one
+        # series that are there from the start, so that a rate sees their first count too
+        for outcome in ("taken", "refused"):
             self.loads.labels(outcome)
+        for error in all_classes():
+            if not issubclass(error, LocalError) and error is not DcganError:
+                self.refused.labels(error.reason)
 
 
 def table() -> str:

@@ -105,7 +105,7 @@ async def measured(target: str, clock: int, options: argparse.Namespace) -> dict
         async def started(tracer: Tracer | None, metrics: Any = Metrics) -> Any:
             server.Metrics = metrics
             running = await stack.enter_async_context(server.serving(settings_for(bundle), tracer))
-            methods = calls.Calls(running.servicer, metrics(CollectorRegistry()), 60.0, tracer)
+            methods = calls.Calls(running.servicer, running.registry, metrics(CollectorRegistry()), 60.0, tracer)
             return methods.service(SimpleNamespace(method=f"/{load.METHOD}")).unary_unary
 
         servers = {"bare": await started(None, lambda _: Nothing()), "served": await started(None)}
