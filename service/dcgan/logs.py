@@ -1,8 +1,8 @@
 """Structured logs on standard error: lines for people on a terminal, JSON otherwise.
 
 Events are handed to a thread that writes them as lines, many at a time: no call waits for a pipe, and what makes a line
-costs a third of what it does in the midst of a call, where its code is no longer in the processor's caches. If whoever
-reads the pipe stops reading, events beyond a bound are dropped and counted, and the server serves on.
+costs about half of what it does in the midst of a call, where its code is no longer in the processor's caches. If
+whoever reads the pipe stops reading, events beyond a bound are dropped and counted, and the server serves on.
 """
 
 import atexit
