@@ -144,10 +144,14 @@ def lines(axes: Axes, panel: Series, prometheus: Prometheus, begun: list[Phase],
     """Draws a panel of lines, with the phases' borders."""
     start = begun[0][1]
     for target in panel["targets"]:
-        for series in prometheus.over(target["expr"], start, end, 1.0):
-            moments, values = zip(*((at - start, float(value)) for at, value in series["values"]), strict=True)
+        found = [
+            (legend(target, series), *zip(*((at - start, float(value)) for at, value in series["values"]), strict=True))
+            for series in prometheus.over(target["expr"], start, end, 1.0)
+        ]
+        # what is 0 throughout is told where there is nothing else: not every reason of a refusal
+        for label, moments, values in [line for line in found if any(line[2])] or found:
             if any(map(math.isfinite, values)):
-                axes.plot(moments, values, linewidth=1.2, label=legend(target, series))
+                axes.plot(moments, values, linewidth=1.2, label=label)
     for name, at in begun:
         axes.axvline(at - start, color="0.8", linewidth=0.8, zorder=0)
         axes.text(at - start, 1.02, name, transform=axes.get_xaxis_transform(), color="0.6", fontsize=7)
