@@ -179,6 +179,30 @@ def test_threads_share_a_client(server):
     assert wrong == []
 
 
+def test_calls_are_shared_evenly_by_all_servers_of_a_list(bundle):
+    """One after another, once there is a connection to each."""
+    with (
+        serving_in_thread(bundle) as first,
+        serving_in_thread(bundle) as second,
+        dcgan.connect(f"{first.target},{second.target}") as client,
+    ):
+        until = time.monotonic() + 30
+        while min(answered(first), answered(second)) == 0 and time.monotonic() < until:
+            client.sample()
+        before = answered(first), answered(second)
+        for _ in range(40):
+            client.sample()
+        assert (answered(first) - before[0], answered(second) - before[1]) == (20, 20)
+
+
+def answered(running):
+    """How many calls of Sample a server has answered."""
+    with urllib.request.urlopen(f"http://{running.metrics_address}/metrics") as page:
+        lines = page.read().decode().splitlines()
+    counted = 'dcgan_requests_total{code="OK",method="Sample"}'
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(counted))
+
+
 def test_a_stream_that_is_cut_by_draining_goes_on(bundle):
     """Nothing is missing and nothing comes twice; the server has counted the cut."""
     with serving_in_thread(bundle) as running, dcgan.connect(running.target) as client:

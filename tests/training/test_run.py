@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from dcgan import bundle
 from dcgan.errors import SettingsError
 from dcgan_training import evaluate as evaluation
 from dcgan_training.cli import main, quality
+from dcgan_training.export import Labels
 from dcgan_training.history import Alarm
 from dcgan_training.quality import Figure, Report
 from dcgan_training.requirements import Requirement, parse, unmet
@@ -77,6 +79,56 @@ def test_a_model_below_the_bar_is_not_published_until_the_bar_is_lower(
     assert published.figures["frechet_distance/random-conv-1"] > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", "model", "model.run"]
     assert "\n## Quality\n" in (output / "MODEL_CARD.md").read_text()
+
+
+def test_a_directory_called_by_a_number_is_a_version_of_the_directory_around_it(tmp_path: Path) -> None:
+    """As a server wants it, which takes up a version only where its directory is called like it."""
+    output = tmp_path / "fashion/2"
+    assert main(command(output, "--run", str(tmp_path / "run"))) == 0
+    published = bundle.load(output).manifest
+    assert (published.name, published.version) == ("fashion", "2")
+    assert [path.name for path in output.parent.iterdir()] == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("output", "name", "version"),
+    [
+        ("models/fashion/2", "fashion", "2"),
+        ("models/fashion/2026-11-28", "fashion", "2026-11-28"),
+        ("models/fashion/1.2_3", "fashion", "1.2_3"),
+        ("runs/fashion", "fashion", None),
+        ("runs/3d-shapes", "3d-shapes", None),
+        ("models/fashion/v2", "v2", None),
+    ],
+)
+def test_a_path_says_what_a_bundle_is_called(output: str, name: str, version: str | None) -> None:
+    """Only what begins with a digit and has no letters is a version; flags win."""
+    assert Labels().at(Path(output)) == Labels(name=name, version=version)
+    assert Labels(name="a", version="b").at(Path(output)) == Labels(name="a", version="b")
+
+
+def test_a_run_that_was_killed_after_it_published_ends_well_when_it_is_started_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Job would else try again in vain; another bundle in its place is refused as ever."""
+    output = tmp_path / "model"
+    assert main(command(output)) == 0
+    capsys.readouterr()
+    assert main(command(output)) == 0
+    assert capsys.readouterr().err == f"{output} is published already, by {output}.run\n"
+    assert main(["export", f"{output}.run", "--output", str(tmp_path / "other")]) == 0
+    output.rename(tmp_path / "moved")
+    (tmp_path / "other").rename(output)
+    assert main(command(output)) == 1
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    """In a container every process may have the same number, and with it the same names for what it writes."""
+    left = tmp_path / f".model.candidate/.model.{os.getpid()}.partial/generator.onnx"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    assert main(command(tmp_path / "model")) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.run"]
 
 
 def test_an_error_while_measuring_leaves_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

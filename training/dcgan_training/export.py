@@ -8,6 +8,7 @@ The proof runs through `dcgan.generator`, the code that will serve the bundle; s
 import datetime
 import hashlib
 import importlib.metadata
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -37,6 +38,7 @@ _GOLDEN_COUNT: Final = 16
 _GOLDEN_TOLERANCE: Final = Tolerance(max_levels=8, mean_levels=0.5)
 _PREVIEW_COLUMNS: Final = 10
 _NAME: Final = TypeAdapter[str | None](Name | None)
+_VERSION: Final = re.compile(r"\d[\d._-]*")
 _PACKAGES: Final = ("dcgan", "numpy", "onnx", "onnxruntime", "torch")
 
 Choice = Literal["best", "newest"]
@@ -48,8 +50,8 @@ class Labels:
     """What the exporter says of a bundle; None takes what is known of the run.
 
     Attributes:
-        name: of the model; else the output directory's.
-        version: of the model; else the first 12 digits of the generator's sha256.
+        name: of the model; else the output directory's, as `at` reads it.
+        version: of the model; else the output directory's, or the first 12 digits of the generator's sha256.
         licence: of the weights; else the known data set's, or "not stated".
         attribution: that must be passed on with the weights; else the known data set's, or none.
         note: what a person who looked at the images says of them, for the model card; else nothing.
@@ -60,6 +62,13 @@ class Labels:
     licence: str | None = None
     attribution: str | None = None
     note: str = ""
+
+    def at(self, output: Path) -> "Labels":
+        """Fills in what the output's path says: models/fashion/2 is version 2 of fashion, runs/fashion is fashion."""
+        output = output.absolute()
+        version = output.name if _VERSION.fullmatch(output.name) else None
+        name = output.parent.name if version else output.name
+        return replace(self, name=self.name or name, version=self.version or version)
 
     def check(self) -> None:
         """Raises SettingsError where the name or the version has characters that none may have."""
@@ -130,7 +139,7 @@ def _export(source: _Source, output: Path, labels: Labels, say: Say) -> Manifest
     settings = source.settings
     graph = to_onnx(source.generator)
     try:
-        manifest = _manifest(settings, source.images_seen, graph, labels, output)
+        manifest = _manifest(settings, source.images_seen, graph, labels.at(output))
     except ValidationError as error:
         raise SettingsError(_first_fault(error)) from error
     draft = _draft(manifest, graph, source.generator)
@@ -231,10 +240,11 @@ def _judge(source: _Source, runtime: generator.Generator, draft: bundle.Bundle) 
     return discriminator.judge(source.discriminator, source.settings, source.held_out, runtime.run, draft)
 
 
-def _manifest(settings: Settings, images_seen: int, graph: bytes, labels: Labels, output: Path) -> Manifest:
+def _manifest(settings: Settings, images_seen: int, graph: bytes, labels: Labels) -> Manifest:
+    assert labels.name is not None
     dataset = known.by_digest(settings.data_digest)
     return Manifest(
-        name=labels.name or output.name,
+        name=labels.name,
         version=labels.version or hashlib.sha256(graph).hexdigest()[:12],
         created=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
         latent=LatentSpec(dim=settings.latent_dim, prior=settings.prior),

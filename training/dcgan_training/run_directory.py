@@ -7,6 +7,7 @@ samples/         grids from latents that never change
 held_out.npy     images that the run never trains on, uint8 (n, height, width, channels)
 data.npy         images that were decoded from a folder or a zip (`data.load`)
 report.html      what a person looks at (`report`)
+published        digest of the bundle that `dcgan-train run` made of it
 """
 
 import fcntl
@@ -33,6 +34,7 @@ BEST: Final = "best"
 SAMPLES: Final = "samples"
 HELD_OUT: Final = "held_out.npy"
 DATA: Final = "data.npy"
+PUBLISHED: Final = "published"
 
 _LEFT_BY_A_KILL: Final = frozenset({DATA, "data.json", HELD_OUT})  # may stand here before there is a config
 

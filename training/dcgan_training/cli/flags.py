@@ -147,8 +147,16 @@ def add_bundle(add: Add) -> None:
         default="best",
         help="which one (default: best by the run's own figure; where it has none, the newest)",
     )
-    add("--name", metavar="TEXT", help="name of the model; letters, digits, . _ - (default: the output directory's)")
-    add("--version", metavar="TEXT", help="version of the model; likewise (default: from the hash of the generator)")
+    add(
+        "--name",
+        metavar="TEXT",
+        help="name of the model; letters, digits, . _ - (default: the output directory's, fashion of models/fashion/2)",
+    )
+    add(
+        "--version",
+        metavar="TEXT",
+        help="version of the model; likewise (default: 2 of models/fashion/2, else from the hash of the generator)",
+    )
     add("--licence", metavar="TEXT", help="licence of the weights (default: that of a known data set, or not stated)")
     add("--attribution", metavar="TEXT", help="credit to pass on (default: that of a known data set, or none)")
     add("--note", default="", metavar="TEXT", help="what you saw in the images, for the model card (default: nothing)")

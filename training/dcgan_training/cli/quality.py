@@ -6,7 +6,6 @@ met; then nothing is published and the run stays. The other exit codes are those
 
 import argparse
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,12 +55,13 @@ def run_command(options: argparse.Namespace) -> int:
     _check_requirements(options)
     request, output = _request(options), options.output
     request.check()
-    labels = flags.labels(options)
-    labels = replace(labels, name=labels.name or output.name)
+    labels = flags.labels(options).at(output)
     labels.check()
     run = options.run or output.with_name(f"{output.name}.run")
     trained = argparse.Namespace(**vars(options) | {"output": run})
     with training.together(trained) as crew:
+        if crew.world.first(lambda: _is_published(output, run)):
+            return 0
         crew.world.first(lambda: _check_places(output, options.json))
         outcome = training.train(trained, crew, request.check_with)
         code = training.exit_code(outcome, crew)
@@ -69,24 +69,37 @@ def run_command(options: argparse.Namespace) -> int:
 
 
 def _published(options: argparse.Namespace, run: Path, labels: "Labels", request: "Request") -> int:
-    """Makes a bundle of a run under a hidden name, and gives it its own if it is good enough."""
+    """Makes a bundle of a run in a hidden directory, and puts it in its place if it is good enough."""
     from dcgan_training.evaluate import evaluate
     from dcgan_training.export import export
 
     output: Path = options.output
-    candidate = output.with_name(f".{output.name}.candidate")
-    shutil.rmtree(candidate, ignore_errors=True)  # of a process that was killed
+    hidden = output.with_name(f".{output.name}.candidate")  # holds all that a process leaves behind if it is killed
+    candidate = hidden / output.name
+    shutil.rmtree(hidden, ignore_errors=True)
     try:
         export(run, candidate, labels, choice=options.checkpoint, say=say)
         report = evaluate(candidate, request, say)
         _tell(report)
-        code = _judged(report, options.require, candidate, output)
+        code = _judged(report, options.require, candidate, output, run)
     finally:
-        shutil.rmtree(candidate, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
     if code != 0:
         say(f"nothing is published; the run is {run}")
     _write(report, options.json)
     return code
+
+
+def _is_published(output: Path, run: Path) -> bool:
+    """Says whether a run published what is there: it may have been killed before it could end well."""
+    from dcgan import bundle
+    from dcgan_training import run_directory
+
+    published = run / run_directory.PUBLISHED
+    if not output.exists() or not published.is_file() or published.read_text() != bundle.load(output).digest:
+        return False
+    say(f"{output} is published already, by {run}")
+    return True
 
 
 def _check_places(output: Path, json: Path | None) -> None:
@@ -102,8 +115,10 @@ def _check_places(output: Path, json: Path | None) -> None:
         check_writable(json)
 
 
-def _judged(report: "Report", requirements: "list[Requirement]", candidate: Path, output: Path) -> int:
-    """Gives a bundle that was made under a hidden name its own, if it is good enough."""
+def _judged(report: "Report", requirements: "list[Requirement]", candidate: Path, output: Path, run: Path) -> int:
+    """Puts a bundle that was made in a hidden directory in its place, if it is good enough, and lets its run know."""
+    from dcgan import bundle
+    from dcgan_training import run_directory
     from dcgan_training.evaluate import publish
     from dcgan_training.requirements import unmet
 
@@ -114,6 +129,7 @@ def _judged(report: "Report", requirements: "list[Requirement]", candidate: Path
         return BELOW_THE_BAR
     publish(candidate, report)
     try:
+        write_atomically(run / run_directory.PUBLISHED, bundle.load(candidate).digest.encode())
         candidate.rename(output)
     except OSError as error:
         raise output_error(error, output) from error
