@@ -17,7 +17,7 @@ test: .venv/test/ready  ## Lints, checks types and imports, and runs all tests t
 	.venv/test/bin/python -m pytest -m "not system"
 
 test-system: .venv/test/ready  ## Runs the tests that need programs from outside; what can't be had is skipped by name.
-	.venv/test/bin/python -m pytest -m system
+	.venv/test/bin/python -m pytest -m system -o faulthandler_timeout=900
 
 bench: .venv/bench/ready build/bench/random-32 build/bench/random-64  ## Measures it beside raw onnxruntime; needs h2load.
 	.venv/bench/bin/python tests/benchmarks/serving.py
