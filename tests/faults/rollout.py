@@ -34,6 +34,7 @@ from processes import Serving, serve
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "deploy/kubernetes/components/envoy/envoy.yaml"
 SERVERS, IN_FLIGHT, STREAM = 3, 8, 5_000  # images of a stream
+PAUSE_S = 0.02  # of each caller between calls: a rollout needs something to spare, if only to start a server
 MAX_START_S, MAX_NOTICED_S, MAX_RUN_S = 60.0, 60.0, 1_800.0
 
 
@@ -58,13 +59,16 @@ def envoy_program() -> Path:
     return program
 
 
-def roll_out(calls: int, envoy: Path | None) -> "Rollout":
-    """Replaces all servers under load, again and again until there were so many calls, and at least once."""
+def roll_out(calls: int, envoy: Path | None, *flags: object) -> "Rollout":
+    """Replaces all servers under load, again and again until there were so many calls, and at least once.
+
+    `flags` are the servers'.
+    """
     with ExitStack() as stack:
-        servers = [stack.enter_context(serve("fashion")) for _ in range(SERVERS)]
+        servers = [stack.enter_context(serve("fashion", *flags)) for _ in range(SERVERS)]
         targets = [server.target for server in servers]
         proxy = None if envoy is None else stack.enter_context(proxying(envoy, targets))
-        rollout = Rollout(servers, proxy, stack)
+        rollout = Rollout(servers, flags, proxy, stack)
         asyncio.run(rollout.run(calls))
     return rollout
 
@@ -140,8 +144,10 @@ class Rollout:
         longest_s: the longest call.
     """
 
-    def __init__(self, servers: list[Serving], proxy: Proxy | None, stack: ExitStack) -> None:
-        self._servers, self._proxy, self._stack = servers, proxy, stack
+    def __init__(
+        self, servers: list[Serving], flags: tuple[object, ...], proxy: Proxy | None, stack: ExitStack
+    ) -> None:
+        self._servers, self._flags, self._proxy, self._stack = servers, flags, proxy, stack
         self._ended = False
         self.ends: Counter[str] = Counter()
         self.replaced, self.longest_s, self.retries = 0, 0.0, 0
@@ -188,13 +194,14 @@ class Rollout:
                 self.ends[what] += 1
             if what == "calls":
                 self.longest_s = max(self.longest_s, time.monotonic() - began)
+            await asyncio.sleep(PAUSE_S)
 
     async def _replace(self, number: int) -> None:
         """Ends a server as Kubernetes does, starts another one on its port, and waits until that has been asked."""
         old = self._servers[number]
         old.terminate()
         assert await asyncio.to_thread(old.process.wait, MAX_START_S) == 0
-        flags = "--port", old.target.split(":")[1]
+        flags = *self._flags, "--port", old.target.split(":")[1]
         new = await asyncio.to_thread(self._stack.enter_context, serve("fashion", *flags))
         until = time.monotonic() + MAX_NOTICED_S
         while (await asyncio.to_thread(new.figures)).get('dcgan_requests_total{code="OK",method="Sample"}', 0) == 0:

@@ -11,6 +11,8 @@ import rollout
 
 pytestmark = pytest.mark.system
 
+SOONER = "--drain-delay-s", 2  # than in a pod; still longer than Envoy takes to notice
+
 
 @pytest.fixture(scope="module")
 def envoy():
@@ -23,12 +25,12 @@ def envoy():
 
 def test_no_call_fails_that_our_client_balances():
     """Nor does a stream."""
-    assert_none_failed(rollout.roll_out(1_000, None))
+    assert_none_failed(rollout.roll_out(1_000, None, *SOONER))
 
 
 def test_no_call_fails_behind_envoy(envoy):
     """Though the caller retries nothing."""
-    assert_none_failed(rollout.roll_out(1_000, envoy))
+    assert_none_failed(rollout.roll_out(1_000, envoy, *SOONER))
 
 
 def assert_none_failed(rolled):

@@ -11,12 +11,13 @@ from dcgan.errors import Unavailable
 DEFAULT_TIMEOUT_S: Final = 30.0
 DEFAULT_TARGET: Final = "localhost:50051"
 DEFAULT_PORT: Final = 50051
+_MAX_RECONNECT_MS: Final = 5_000  # after it a server that came back is asked again; gRPC itself waits up to two minutes
 
 
-def options() -> list[tuple[str, str]]:
-    """Gives the channel options: the published service config, which retries and balances round robin."""
+def options() -> list[tuple[str, str | int]]:
+    """Gives the channel options: the published service config, which retries and balances round robin, and backoff."""
     config = resources.files("dcgan.v1").joinpath("service_config.json").read_text()
-    return [("grpc.service_config", config)]
+    return [("grpc.service_config", config), ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_MS)]
 
 
 def address_of(target: str) -> str:
