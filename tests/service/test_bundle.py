@@ -268,3 +268,12 @@ def test_specs_state_their_sizes():
     """Bytes of one raw image."""
     assert ImageSpec(height=28, width=28, channels=1).size_bytes == 784
     assert LatentSpec(dim=4096, prior="uniform").dim == 4096
+
+
+def test_a_bundle_that_is_written_as_a_version_states_it(tmp_path: Path):
+    """Name and version follow the place; a place that is no version's changes neither."""
+    before = write_bundle(tmp_path / "linear")
+    bundles.extend(before, tmp_path / "models" / "fashion" / "7", {}, {})
+    bundles.extend(before, tmp_path / "copy", {}, {})
+    stated = [bundles.load(tmp_path / place).manifest for place in ("models/fashion/7", "copy")]
+    assert [(manifest.name, manifest.version) for manifest in stated] == [("fashion", "7"), ("linear", "1")]

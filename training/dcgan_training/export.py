@@ -8,7 +8,6 @@ The proof runs through `dcgan.generator`, the code that will serve the bundle; s
 import datetime
 import hashlib
 import importlib.metadata
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dcgan import bundle, generator, images, latents
 from dcgan.bundle.manifest import HeldOutSpec, ImageSpec, LatentSpec, Manifest, Name, Parity, Tolerance, TrainingSpec
+from dcgan.bundle.versions import stated_by
 from dcgan.errors import OutputError, SettingsError
 from dcgan_training import average, checkpoint, discriminator, known, run_directory
 from dcgan_training.card import model_card, with_section
@@ -38,7 +38,6 @@ _GOLDEN_COUNT: Final = 16
 _GOLDEN_TOLERANCE: Final = Tolerance(max_levels=8, mean_levels=0.5)
 _PREVIEW_COLUMNS: Final = 10
 _NAME: Final = TypeAdapter[str | None](Name | None)
-_VERSION: Final = re.compile(r"\d[\d._-]*")
 _PACKAGES: Final = ("dcgan", "numpy", "onnx", "onnxruntime", "torch")
 
 Choice = Literal["best", "newest"]
@@ -65,10 +64,8 @@ class Labels:
 
     def at(self, output: Path) -> "Labels":
         """Fills in what the output's path says: models/fashion/2 is version 2 of fashion, runs/fashion is fashion."""
-        output = output.absolute()
-        version = output.name if _VERSION.fullmatch(output.name) else None
-        name = output.parent.name if version else output.name
-        return replace(self, name=self.name or name, version=self.version or version)
+        stated = {"name": output.absolute().name, "version": None, **stated_by(output)}
+        return replace(self, name=self.name or stated["name"], version=self.version or stated["version"])
 
     def check(self) -> None:
         """Raises SettingsError where the name or the version has characters that none may have."""

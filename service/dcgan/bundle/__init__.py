@@ -22,6 +22,7 @@ from safetensors import numpy as safetensors
 
 from dcgan.bundle.graph import GRAPHS, check_graph
 from dcgan.bundle.manifest import FILE_NAME, FileSpec, Manifest
+from dcgan.bundle.versions import stated_by
 from dcgan.errors import BundleError, OutputError
 from dcgan.latents import Floats32
 
@@ -136,7 +137,8 @@ def extend(path: Path, output: Path | None, changes: Mapping[str, object], files
 
     Args:
         path: of a bundle, which is verified first.
-        output: of the new one, which must not exist; None replaces the old one, which stays where anything fails.
+        output: of the new one, which must not exist and may be a version's place; None replaces the old one, which
+            stays where anything fails.
         changes: fields of the manifest, by name.
         files: that are added or replaced, by name.
 
@@ -148,7 +150,8 @@ def extend(path: Path, output: Path | None, changes: Mapping[str, object], files
     before = load(path).manifest
     kept = {name: _read(path, name, spec) for name, spec in before.files.items()}
     target = output or path.with_name(f".{path.name}.{os.getpid()}.extended")
-    write(target, before.model_copy(update=dict(changes)), {**kept, **files})
+    stated = {} if output is None else stated_by(output)
+    write(target, before.model_copy(update={**stated, **changes}), {**kept, **files})
     try:
         load(target)
     except BundleError:

@@ -16,6 +16,7 @@ from dcgan.bundle.manifest import FILE_NAME
 from dcgan.errors import BundleError, OutputError
 
 _NUMBER: Final = re.compile(r"(\d+)")
+_VERSION: Final = re.compile(r"\d[\d._-]*")
 
 State: TypeAlias = tuple[tuple[str, int, int, int], ...]
 """Name, size, time of change and inode of each file: equal where nothing was written in between."""
@@ -37,6 +38,12 @@ class Version:
     def size_bytes(self) -> int:
         """Bytes of all files."""
         return sum(size for _, size, _, _ in self.state)
+
+
+def stated_by(path: Path) -> dict[str, str]:
+    """Reads name and version off a bundle's place: models/fashion/2 is version 2 of fashion; others say nothing."""
+    path = path.absolute()
+    return {"name": path.parent.name, "version": path.name} if _VERSION.fullmatch(path.name) else {}
 
 
 def holds_versions(path: Path) -> bool:
