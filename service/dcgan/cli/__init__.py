@@ -6,6 +6,7 @@ commands; they and what they need are loaded when they run, so that each command
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,10 @@ from dcgan.errors import DcganError
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code. Wrong usage, with 2, and SIGTERM end the program by SystemExit."""
     given = list(sys.argv[1:] if argv is None else argv)
+    if os.getpid() == 1:
+        # the kernel drops what a container's first process has no handler for; until the server listens for signals,
+        # which is seconds later, it would otherwise miss that it is to stop, and be waited for until it is killed
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     try:
         try:
             return _run(given)
