@@ -11,13 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-import onnxruntime
-
 from dcgan.batcher import Batcher
 from dcgan.bundle import Bundle
 from dcgan.bundle.versions import State
 from dcgan.errors import VersionNotServed
-from dcgan.generator import Generator, Part, PartName
+from dcgan.generator import RUNTIME_VERSION, Generator, Part, PartName
 from dcgan.metrics import Metrics
 from dcgan.v1 import dcgan_pb2 as pb
 
@@ -175,7 +173,7 @@ def started(
         manifest_digest=bundle.digest,
         variant=VARIANT,
         provider=generator.provider,
-        onnxruntime_version=onnxruntime.__version__,
+        onnxruntime_version=RUNTIME_VERSION,
     )
     batcher = Batcher(
         generator,

@@ -13,10 +13,10 @@ from dcgan.bundle import GENERATOR, Bundle
 from dcgan.bundle.graph import kind_of
 from dcgan.errors import BundleError
 from dcgan.generator.parts import Part, PartName, parts_of
-from dcgan.generator.sessions import CPU, CUDA, Array, Device, Session, rows_per_s
+from dcgan.generator.sessions import CPU, CUDA, RUNTIME_VERSION, Array, Device, Session, rows_per_s
 from dcgan.latents import Floats32
 
-__all__ = ["CPU", "CUDA", "Array", "Device", "Generator", "Images", "Part", "PartName", "parts_of"]
+__all__ = ["CPU", "CUDA", "RUNTIME_VERSION", "Array", "Device", "Generator", "Images", "Part", "PartName", "parts_of"]
 
 Images: TypeAlias = NDArray[np.uint8]
 

@@ -6,22 +6,27 @@ powers of two.
 """
 
 import importlib.metadata
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from dcgan.bundle.graph import Kind
 from dcgan.cgroup import usable_cores
 from dcgan.errors import BundleError, DeviceError
 
+# From 1.29 on it would send its makers what it measures, and keep an identifier on the disk: it reads this once
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
+
 Device: TypeAlias = Literal["auto", "cuda", "cpu"]
 Array: TypeAlias = NDArray[Any]
 
+RUNTIME_VERSION: Final = onnxruntime.__version__
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 _LARGEST_BATCH: Final = {CPU: 16, CUDA: 256}
