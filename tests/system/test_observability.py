@@ -192,7 +192,7 @@ def test_prometheus_counts_what_the_clients_counted(watched):
     assert watched.ends[OK] > 0
     assert watched.ends[CANCELLED] > 0
     now = watched.prometheus.now
-    assert {series["metric"]["reason"]: int(series["value"][1]) for series in now("dcgan_refused_total")} == refused
+    assert {series["metric"]["reason"]: int(series["value"][1]) for series in now("dcgan_refused_total > 0")} == refused
     codes: Counter[str] = Counter()
     for (code, _), count in watched.ends.items():
         codes[code] += count
