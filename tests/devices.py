@@ -71,7 +71,7 @@ async def batching(
     graphs: Mapping[str, "Graph"] = MappingProxyType({}),
 ) -> AsyncIterator[Batcher]:
     """Runs a batcher over a device, which is let go at the end."""
-    async with Batcher(
+    batcher = Batcher(
         device,
         dim=DIM,
         prior="normal",
@@ -80,11 +80,13 @@ async def batching(
         metrics=Metrics(CollectorRegistry()),
         on_death=on_death,
         graphs=graphs,
-    ) as batcher:
-        try:
-            yield batcher
-        finally:
-            device.go.release(1 << 20)
+    )
+    batcher.start()
+    try:
+        yield batcher
+    finally:
+        device.go.release(1 << 20)
+        await batcher.close(patience_s=2.0)
 
 
 def rows(*values: int) -> ValueRows:

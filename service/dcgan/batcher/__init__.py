@@ -58,7 +58,7 @@ _OUT_OF_MEMORY: Final = ("bad_alloc", "allocate memory", "out of memory", "faile
 
 
 class Batcher:
-    """Draws rows on a device, in batches of whatever waits. Use as `async with`, from one event loop.
+    """Draws rows on a device, in batches of whatever waits. For one event loop, between `start` and `close`.
 
     Args:
         runner: the generator.
@@ -108,15 +108,8 @@ class Batcher:
             for number in range(runner.threads)
         ]
 
-    async def __aenter__(self) -> "Batcher":
-        self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close(patience_s=2.0)
-
     def start(self) -> None:
-        """Starts the device threads."""
+        """Starts the device threads, for the event loop that runs now."""
         self._loop = asyncio.get_running_loop()
         for thread in self._threads:
             thread.start()
