@@ -52,10 +52,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory, fixed = Path(name) / "fashion", Path(name) / "fixed"
         directory.mkdir()
-        shutil.copytree(bundles.locate("fashion"), fixed / "1")
-        relabelled(fixed / "1", directory / "1", negative=False)
-        relabelled(fixed / "1", directory / ".2", negative=True)
-        shutil.rmtree(fixed / "1")
+        bundles.extend(bundles.locate("fashion"), directory / "1", {}, {})
+        bundles.extend(directory / "1", directory / ".2", {"version": "2"}, negative(directory / "1"))
         shutil.copytree(directory / "1", fixed / "1")
         known = {version: digests(directory / place) for version, place in (("1", "1"), ("2", ".2"))}
         with serve(directory, log=Path(name) / "log") as swapping, serve(fixed) as other:
@@ -65,15 +63,11 @@ def main() -> None:
     sys.exit(1 if run.wrong() else 0)
 
 
-def relabelled(path: Path, output: Path, *, negative: bool) -> None:
-    """Writes a bundle as version 1, or as version 2 with negative images."""
+def negative(path: Path) -> dict[str, bytes]:
+    """Gives the files in which a bundle of negative images differs from one."""
     bundle = bundles.load(path)
-    files = {name: (path / name).read_bytes() for name in bundle.manifest.files}
-    if negative:
-        files[bundles.GENERATOR] = inverted(bundle.generator)
-        golden = {"latents": bundle.golden_latents, "images": 255 - bundle.golden_images}
-        files[bundles.GOLDEN] = safetensors.save(golden)
-    bundles.write(output, bundle.manifest.model_copy(update={"version": "2" if negative else "1"}), files)
+    golden = {"latents": bundle.golden_latents, "images": 255 - bundle.golden_images}
+    return {bundles.GENERATOR: inverted(bundle.generator), bundles.GOLDEN: safetensors.save(golden)}
 
 
 def inverted(generator: bytes) -> bytes:
