@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -63,6 +64,13 @@ def serving_in_thread(bundle: Path, **changes: Any) -> Iterator[Running]:
         if thread.is_alive():
             loop.call_soon_threadsafe(stop.set)
         thread.join()
+
+
+def metrics_of(running: Running) -> str:
+    """Reads /metrics of a server that runs here."""
+    with urllib.request.urlopen(f"http://{running.metrics_address}/metrics") as page:
+        text: str = page.read().decode()
+        return text
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-import urllib.request
 from contextlib import aclosing
 
 import grpc
@@ -12,7 +11,7 @@ import pytest
 
 import dcgan
 from bundles import write_bundle
-from conftest import serving_here, serving_in_thread
+from conftest import metrics_of, serving_here, serving_in_thread
 from dcgan import errors, latents
 from processes import serve
 
@@ -197,8 +196,7 @@ def test_calls_are_shared_evenly_by_all_servers_of_a_list(bundle):
 
 def answered(running):
     """How many calls of Sample a server has answered."""
-    with urllib.request.urlopen(f"http://{running.metrics_address}/metrics") as page:
-        lines = page.read().decode().splitlines()
+    lines = metrics_of(running).splitlines()
     counted = 'dcgan_requests_total{code="OK",method="Sample"}'
     return sum(float(line.split()[-1]) for line in lines if line.startswith(counted))
 
@@ -218,8 +216,7 @@ def test_a_stream_that_is_cut_by_draining_goes_on(bundle):
         back.join()
         assert count == LONG
         np.testing.assert_array_equal(last.images[-1:], client.sample(1, seed=7, first_index=LONG - 1).images)
-        with urllib.request.urlopen(f"http://{running.metrics_address}/metrics") as page:
-            assert b'dcgan_requests_total{code="UNAVAILABLE",method="StreamSamples"}' in page.read()
+        assert 'dcgan_requests_total{code="UNAVAILABLE",method="StreamSamples"}' in metrics_of(running)
 
 
 def test_a_stream_survives_a_server_that_is_killed(bundle):
@@ -284,11 +281,10 @@ def test_a_stream_that_is_left_early_is_cancelled(bundle):
     with serving_in_thread(bundle) as running, dcgan.connect(running.target) as client:
         for _ in client.stream_samples(LONG, seed=7):
             break
-        in_progress = b'dcgan_requests_in_progress{method="StreamSamples"} 0.0'
+        in_progress = 'dcgan_requests_in_progress{method="StreamSamples"} 0.0'
         for _ in range(100):
-            with urllib.request.urlopen(f"http://{running.metrics_address}/metrics") as page:
-                if in_progress in page.read():
-                    return
+            if in_progress in metrics_of(running):
+                return
             time.sleep(0.05)
         pytest.fail("the stream still runs")
 

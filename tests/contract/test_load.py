@@ -2,12 +2,11 @@
 
 import asyncio
 import random
-import urllib.request
 
 import grpc
 import numpy as np
 
-from conftest import serving_here
+from conftest import metrics_of, serving_here
 from dcgan import bundle as bundles
 from dcgan.generator import Generator
 from dcgan.latents import draw
@@ -40,9 +39,7 @@ async def test_64_clients_with_50_mixed_requests_each_get_their_own_images():
             return images
 
         images = sum(await asyncio.gather(*map(ask, range(CLIENTS))))
-        text = await asyncio.to_thread(
-            lambda: urllib.request.urlopen(f"http://{running.metrics_address}/metrics").read().decode()
-        )
+        text = await asyncio.to_thread(metrics_of, running)
     metrics = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(metrics['dcgan_requests_total{code="OK",method="Sample"}']) == CLIENTS * CALLS
     assert float(metrics["dcgan_images_total"]) == images

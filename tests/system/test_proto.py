@@ -1,29 +1,21 @@
 """The proto by outside judges: buf's lint, and the stubs under both protobuf majors."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.system
+from programs import ROOT, from_npm_or_skipped
 
-ROOT = Path(__file__).parents[2]
-CACHE = ROOT / ".cache"
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
 def buf() -> Path:
     """Installs buf from npm, once."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not here, so buf can't be had")
-    package = "@bufbuild/buf@1.75.0"
-    install = [npm, "install", "--silent", "--no-save", "--no-package-lock", "--prefix", str(CACHE / "buf"), package]
-    subprocess.run(install, check=True, timeout=300)
-    return CACHE / "buf/node_modules/.bin/buf"
+    return from_npm_or_skipped("buf", "@bufbuild/buf@1.75.0") / "node_modules/.bin/buf"
 
 
 @pytest.mark.parametrize("check", [["lint"], ["build", "-o", os.devnull]])

