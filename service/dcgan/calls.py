@@ -97,6 +97,7 @@ class Calls(grpc.GenericRpcHandler):
     def _answering(self, behaviour: _Unary, method: "_Method", message_class: type[Message]) -> Any:
         async def answer(data: bytes, context: Context) -> bytes:
             request: Any = None
+            model: Model | None = None
             call = _Call(method, context, self._default_deadline_s)
             try:
                 with call, self._held(len(data)):
@@ -109,7 +110,8 @@ class Calls(grpc.GenericRpcHandler):
                         async with asyncio.timeout(self._default_deadline_s):
                             return await behaviour(request, model)
             except Exception:
-                data, request = b"", None  # gRPC keeps the frame of an aborted call until the collector runs
+                # gRPC keeps the frame of an aborted call until the collector runs
+                data, request, model = b"", None, None
                 await call.abort()
                 raise  # not reached: abort raises
 
@@ -118,6 +120,7 @@ class Calls(grpc.GenericRpcHandler):
     def _streaming(self, behaviour: _Stream, method: "_Method", message_class: type[Message]) -> Any:
         async def stream(data: bytes, context: Context) -> AsyncGenerator[bytes, None]:
             request: Any = None
+            model: Model | None = None
             call = _Call(method, context, default_deadline_s=math.inf)
             try:
                 with call, self._held(len(data)):
@@ -129,7 +132,7 @@ class Calls(grpc.GenericRpcHandler):
                             async for answer in answers:
                                 yield answer
             except Exception:
-                data, request = b"", None
+                data, request, model = b"", None, None
                 await call.abort()
 
         return stream

@@ -1,6 +1,7 @@
 """Versions in a model directory, with real servers: what takes over, what is refused, what callers notice."""
 
 import asyncio
+import gc
 import hashlib
 import json
 import shutil
@@ -139,6 +140,23 @@ async def test_a_stream_is_cut_at_a_chunks_edge_and_goes_on_only_with_its_versio
     generator = Generator(bundles.load(same / "1"), "cpu")
     expected = generator.run(draw(7, np.arange(3 + got, 8 + got), 8, "normal"))
     assert b"".join(chunk.images.raw for chunk in rest) == expected.tobytes()
+
+
+async def test_a_cut_stream_holds_nothing_of_its_model(directory):
+    """Without waiting for the collector of cycles, or a server that swaps often would grow."""
+    async with serving_here(directory) as running, client_of(running) as stub:
+        old = weakref.ref(running.registry.current().batcher)
+        gc.disable()
+        try:
+            request = pb.StreamSamplesRequest(seeds=pb.SeedRange(count=10**6), format=pb.FORMAT_RAW)
+            chunks = aiter(stub.StreamSamples(request))
+            await anext(chunks)
+            publish(directory, "2")
+            assert isinstance((await rest_of(chunks))[1], errors.BundleChanged)
+            await freed(running)
+            assert old() is None
+        finally:
+            gc.enable()
 
 
 async def test_our_client_resumes_a_stream_on_a_server_of_the_same_version(directory, tmp_path):
