@@ -140,6 +140,10 @@ def description(model: Model, refusals: Iterable[Refusal]) -> pb.GetModelRespons
             pb.RefusedVersion(version=refusal.version, reason=refusal.reason, refuse_time=_timestamp(refusal.time))
             for refusal in refusals
         ],
+        variants=[
+            pb.Variant(name=name, mean_levels=spec.mean_levels, max_levels=spec.max_levels)
+            for name, spec in sorted(manifest.variants.items())
+        ],
     )
 
 

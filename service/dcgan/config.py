@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     device: Literal["auto", "cuda", "cpu"] = Field(
         "auto", description="cuda refuses to start without a GPU; auto takes one where it finds it."
     )
+    variant: Literal["float32", "int8", "float16"] = Field(
+        "float32",
+        description="Form of the generator that draws: int8 for CPUs, float16 for CUDA; the same in all replicas.",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on, gRPC and metrics; 0.0.0.0 in a container.")
     port: int = Field(50051, ge=0, le=65535, description="Port of gRPC; 0 takes a free one.")
     metrics_port: int = Field(9464, ge=0, le=65535, description="Port of /metrics over HTTP; 0 takes a free one.")

@@ -20,7 +20,6 @@ from dcgan.metrics import Metrics
 from dcgan.v1 import dcgan_pb2 as pb
 
 MAX_REQUEST_BYTES: Final = 4 << 20
-VARIANT: Final = "float32"
 
 _MAX_ANSWER_BYTES: Final = 3_670_016  # 3.5 MiB: under the 4 MiB that gRPC clients take, with room for the rest
 _CHUNK_BYTES: Final = 200_000
@@ -171,7 +170,7 @@ def started(
         name=manifest.name,
         version=manifest.version,
         manifest_digest=bundle.digest,
-        variant=VARIANT,
+        variant=generator.variant,
         provider=generator.provider,
         onnxruntime_version=RUNTIME_VERSION,
     )

@@ -30,6 +30,7 @@ from dcgan.bundle.versions import holds_versions
 from dcgan.calls import Calls
 from dcgan.config import Settings
 from dcgan.errors import DeviceError, SettingsError
+from dcgan.generator.variants import device_for, drawback
 from dcgan.health import Health
 from dcgan.metrics import Metrics
 from dcgan.registry import MAX_REQUEST_BYTES, Model, Registry, started
@@ -135,10 +136,14 @@ async def serving(settings: Settings, tracer: "Tracer | None" = None) -> AsyncIt
     metrics = Metrics(counts)
     metrics.server.info({"version": _VERSION, "device": settings.device})
     path = bundles.locate(settings.model)
-    versions = Versions(path, settings.device, metrics) if holds_versions(path) else None
-    loaded = versions.first() if versions else Loaded.of(bundles.load(path), settings.device)
+    device = device_for(settings.variant, settings.device)
+    versions = Versions(path, device, settings.variant, metrics) if holds_versions(path) else None
+    loaded = versions.first() if versions else Loaded.of(bundles.load(path), device, settings.variant)
     registry = Registry(start(loaded), versions.refusals if versions else {}, metrics)
     generator = loaded.generator
+    against = drawback(generator.variant, generator.provider)
+    if against:
+        _log.warning("variant not at home here", variant=generator.variant, why=against)
     servicer = GeneratorServicer(registry.refusals, metrics)
     health = Health(SERVICE)
     async with _closing(registry):
@@ -151,6 +156,7 @@ async def serving(settings: Settings, tracer: "Tracer | None" = None) -> AsyncIt
                     metrics=f"http://{metrics_address}/metrics",
                     model=registry.current().identity.name,
                     version=registry.current().identity.version,
+                    variant=generator.variant,
                     provider=generator.provider,
                     device_threads=generator.threads,
                     golden_exact=generator.golden_exact,

@@ -37,16 +37,16 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A verified bundle, and its graphs on the device."""
+    """A verified bundle, and its graphs on the device; the generator in the form that is asked for."""
 
     bundle: Bundle
     generator: Generator
     parts: Mapping[PartName, Part]
 
     @classmethod
-    def of(cls, bundle: Bundle, device: Device) -> "Loaded":
+    def of(cls, bundle: Bundle, device: Device, variant: str) -> "Loaded":
         """Warms the graphs of a bundle. Raises BundleError and DeviceError where they don't do what they should."""
-        return cls(bundle, Generator(bundle, device), parts_of(bundle, device))
+        return cls(bundle, Generator(bundle, device, variant), parts_of(bundle, device))
 
 
 Start: TypeAlias = Callable[[Loaded], Model]
@@ -58,14 +58,15 @@ class Versions:
     Args:
         directory: of the versions, one directory each.
         device: to warm them on.
+        variant: of the generator, which each of them has to have.
         metrics: to count in.
 
     Attributes:
         refusals: of versions that are there and can't serve as they are, by version.
     """
 
-    def __init__(self, directory: Path, device: Device, metrics: Metrics) -> None:
-        self._directory, self._device, self._metrics = directory, device, metrics
+    def __init__(self, directory: Path, device: Device, variant: str, metrics: Metrics) -> None:
+        self._directory, self._device, self._variant, self._metrics = directory, device, variant, metrics
         self._serving: Version | None = None
         self._settling: Version | None = None  # the newest, which may still be being written
         self._readable = True
@@ -81,7 +82,7 @@ class Versions:
         try:
             while (version := self._newest()[0]) is not None:
                 try:
-                    loaded = Loaded.of(_verified(version, None), self._device)
+                    loaded = Loaded.of(_verified(version, None), self._device, self._variant)
                 except BundleError as error:
                     self._refuse(version, error.message)
                 else:
@@ -137,7 +138,7 @@ class Versions:
             _check_room(version)
             bundle = await asyncio.to_thread(_verified, version, serving.name)
             same = bundle.digest == serving.manifest_digest
-            loaded = None if same else await asyncio.to_thread(Loaded.of, bundle, self._device)
+            loaded = None if same else await asyncio.to_thread(Loaded.of, bundle, self._device, self._variant)
         except _NoRoom as error:
             self._refuse(version, error.message, again=True)
         except LocalError as error:

@@ -1,6 +1,7 @@
 """A run to a model bundle of format 1: the averaged generator, proven to draw in onnxruntime what it draws in torch.
 
-With the images that the run held out, the discriminator comes along, which is `discriminator`'s.
+With the images that the run held out, the discriminator comes along, which is `discriminator`'s. The faster variants
+of the generator are `variants`'.
 
 The proof runs through `dcgan.generator`, the code that will serve the bundle; so do the golden images and the preview.
 """
@@ -22,7 +23,7 @@ from dcgan import bundle, generator, images, latents
 from dcgan.bundle.manifest import HeldOutSpec, ImageSpec, LatentSpec, Manifest, Name, Parity, Tolerance, TrainingSpec
 from dcgan.bundle.versions import stated_by
 from dcgan.errors import OutputError, SettingsError
-from dcgan_training import average, checkpoint, discriminator, known, run_directory
+from dcgan_training import average, checkpoint, discriminator, known, run_directory, variants
 from dcgan_training.card import model_card, with_section
 from dcgan_training.config import Settings
 from dcgan_training.data import MIN_TEST_IMAGES, digest_of, load
@@ -105,7 +106,8 @@ def export(
         labels: what to call it and whom to thank.
         held_out: images that the run never saw, as `data.load` reads them; None takes those that it held out.
         choice: of the checkpoint.
-        say: is told how well the discriminator scores, or why there is none, and of damaged checkpoints.
+        say: is told how well the discriminator scores, or why there is none, the same of the generator's variants, and
+            of damaged checkpoints.
 
     Raises:
         RunError: `directory` is no run, has no checkpoint, or a graph doesn't do what torch does.
@@ -149,15 +151,20 @@ def _export(source: _Source, output: Path, labels: Labels, say: Say) -> Manifest
         "preview.png": images.encode(preview, "png"),
     }
     judge = _judge(source, runtime, draft)
-    changes: dict[str, object] = {"parity": _parity(runtime, source.generator, settings)}
+    faster = variants.variants_of(replace(draft, golden_images=golden))
+    files |= faster.files
+    changes: dict[str, object] = {"parity": _parity(runtime, source.generator, settings), "variants": faster.specs}
     if judge is not None:
         files[bundle.DISCRIMINATOR] = judge.graph
         changes["calibration"] = judge.calibration
     manifest = manifest.model_copy(update=changes)
     card = with_section(model_card(manifest, settings, labels.note), discriminator.SECTION, _of_score(source, judge))
+    card = with_section(card, variants.SECTION, variants.section(faster))
     bundle.write(output, manifest, files | {bundle.MODEL_CARD: card.encode()})
-    generator.Generator(bundle.load(output), "cpu")  # as a server will, from the disk
+    variants.prove(output)
     say(_told(source, judge))
+    for line in variants.told(faster):
+        say(line)
     return manifest
 
 

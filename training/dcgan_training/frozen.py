@@ -6,7 +6,7 @@ tanh, pixels.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -74,13 +74,20 @@ class FrozenGenerator(nn.Module):
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         """Draws images in [-1, 1], shape (n, channels, height, width), from latents of shape (n, dim)."""
+        *_, drawn = self.maps(latents)
+        return torch.tanh(drawn)
+
+    def maps(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Gives what each layer takes, after ReLU, of shape (n, maps, height, width); then what the last one gives."""
         maps, height, width = self._shape
         drawn = nn.functional.linear(latents, self._project, self._offset)
         drawn = drawn.view(-1, height, width, maps).permute(0, 3, 1, 2)
         for place in range(self._layers):
             kernel, offset = self.get_buffer(f"kernel_{place}"), self.get_buffer(f"offset_{place}")
-            drawn = nn.functional.conv_transpose2d(torch.relu(drawn), kernel, offset, stride=2, padding=1)
-        return torch.tanh(drawn)
+            drawn = torch.relu(drawn)
+            yield drawn
+            drawn = nn.functional.conv_transpose2d(drawn, kernel, offset, stride=2, padding=1)
+        yield drawn
 
 
 def read(bundle: Bundle) -> Weights:

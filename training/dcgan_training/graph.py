@@ -45,7 +45,7 @@ def to_onnx(generator: Generator) -> bytes:
             images = _residual(graph, generator)
         case _:
             raise TypeError(f"no graph is known for {type(generator).__name__}")
-    _to_pixels(graph, images, generator.low)
+    graph.add("Transpose", to_pixels(graph, images, generator.low), perm=[0, 2, 3, 1], output="images")
     size = generator.size
     given = helper.make_tensor_value_info("latents", TensorProto.FLOAT, ["n", generator.latent_dim])
     wanted = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", size, size, generator.channels])
@@ -59,10 +59,10 @@ class GraphBuilder:
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[TensorProto] = []
 
-    def add(self, operator: str, *inputs: str, output: str = "", **attributes: object) -> str:
-        """Adds a node and gives the name of its output."""
+    def add(self, operator: str, *inputs: str, output: str = "", domain: str = "", **attributes: object) -> str:
+        """Adds a node, of ONNX itself or another domain, and gives the name of its output."""
         name = output or f"{operator.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))  # type: ignore[arg-type]
+        self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, domain=domain, **attributes))  # type: ignore[arg-type]
         return name
 
     def weight(self, name: str, values: Values) -> str:
@@ -78,7 +78,8 @@ class GraphBuilder:
     def finish(self, name: str, given: list[onnx.ValueInfoProto], wanted: list[onnx.ValueInfoProto]) -> bytes:
         """Checks the whole, which takes `given` and gives `wanted`, and serializes it."""
         graph = helper.make_graph(self._nodes, name, given, wanted, self._weights)
-        opsets = [helper.make_opsetid("", OPSET)]
+        domains = sorted({node.domain for node in self._nodes})
+        opsets = [helper.make_opsetid(domain, 1 if domain else OPSET) for domain in domains]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="dcgan-train")
         onnx.checker.check_model(model, full_check=True)
         return model.SerializeToString(deterministic=True)
@@ -89,6 +90,14 @@ def normalized(graph: GraphBuilder, images: str, low: float = SIGNED) -> str:
     scale, lift = graph.weight("scalar", np.array(levels_per_unit(low))), graph.weight("scalar", np.array(-low))
     pixels = graph.add("Transpose", graph.add("Cast", images, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
     return graph.add("Sub", graph.add("Div", pixels, scale), lift)
+
+
+def to_pixels(graph: GraphBuilder, images: str, low: float = SIGNED) -> str:
+    """Turns [low, 1] into uint8: rounds as `networks.to_uint8` does, half to even, and clips what lies outside."""
+    values = -low, levels_per_unit(low), 0.0, 255.0
+    lift, scale, zero, white = (graph.weight("scalar", np.array(value)) for value in values)
+    levels = graph.add("Mul", graph.add("Add", images, lift), scale)
+    return graph.add("Cast", graph.add("Clip", graph.add("Round", levels), zero, white), to=TensorProto.UINT8)
 
 
 def convolution(graph: GraphBuilder, maps: str, kernel: Values, offset: Values | None, stride: int = 1) -> str:
@@ -193,12 +202,3 @@ def _projection(
 def _deconvolution(graph: GraphBuilder, maps: str, kernel: Values, offset: Values) -> str:
     weights = graph.weight("kernel", kernel), graph.weight("offset", offset)
     return graph.add("ConvTranspose", maps, *weights, kernel_shape=[4, 4], strides=[2, 2], pads=[1, 1, 1, 1])
-
-
-def _to_pixels(graph: GraphBuilder, images: str, low: float) -> None:
-    """Brings [low, 1] to grey levels and rounds as `networks.to_uint8` does, half to even; clips what lies outside."""
-    values = -low, levels_per_unit(low), 0.0, 255.0
-    lift, scale, zero, white = (graph.weight("scalar", np.array(value)) for value in values)
-    levels = graph.add("Mul", graph.add("Add", images, lift), scale)
-    levels = graph.add("Clip", graph.add("Round", levels), zero, white)
-    graph.add("Transpose", graph.add("Cast", levels, to=TensorProto.UINT8), perm=[0, 2, 3, 1], output="images")

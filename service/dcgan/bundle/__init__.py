@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -50,6 +50,7 @@ class Bundle:
         golden_latents: float32 (k, dim), and golden_images: uint8 (k, height, width, channels), what they must give.
         directions: float32 (dim,) by name.
         discriminator, encoder, latent_gradient: the bytes of these graphs, None where the bundle has none.
+        variants: the bytes of the generator's faster forms, by name.
     """
 
     path: Path
@@ -62,10 +63,30 @@ class Bundle:
     discriminator: bytes | None = None
     encoder: bytes | None = None
     latent_gradient: bytes | None = None
+    variants: Mapping[str, bytes] = field(default_factory=dict)
+
+    def generator_as(self, variant: str) -> bytes:
+        """Gives the bytes of a form of the generator; "float32" is generator.onnx.
+
+        Raises:
+            BundleError: the bundle has no such form; says which it has.
+        """
+        graph = self.generator if variant == "float32" else self.variants.get(variant)
+        if graph is None:
+            there = ", ".join(["float32", *sorted(self.variants)])
+            raise BundleError(
+                self.path, f"has no variant {variant}, but {there}; `dcgan-train variants` adds what can be made of it"
+            )
+        return graph
 
     def without_graphs(self) -> "Bundle":
         """Leaves out what sessions have a copy of: about all of its memory."""
-        return replace(self, generator=b"", discriminator=None, encoder=None, latent_gradient=None)
+        return replace(self, generator=b"", discriminator=None, encoder=None, latent_gradient=None, variants={})
+
+
+def variant_file(variant: str) -> str:
+    """Names the file of a form of the generator."""
+    return GENERATOR if variant == "float32" else f"generator.{variant}.onnx"
 
 
 def bundled() -> list[str]:
@@ -93,14 +114,18 @@ def load(path: Path) -> Bundle:
         if required not in manifest.files:
             raise BundleError(path / FILE_NAME, f"lists no {required}")
     contents = {name: _read(path, name, spec) for name, spec in manifest.files.items()}
+    _check_parts(manifest, path / FILE_NAME)
     for name in GRAPHS.keys() & contents.keys():
         check_graph(contents[name], name, manifest, str(path / name))
-    _check_parts(manifest, path / FILE_NAME)
+    variants = {variant: contents[variant_file(variant)] for variant in manifest.variants}
+    for variant, graph in variants.items():
+        check_graph(graph, GENERATOR, manifest, str(path / variant_file(variant)))
     golden = _golden(contents[GOLDEN], manifest, path / GOLDEN)
     directions = _directions(contents.get(DIRECTIONS), manifest, path / DIRECTIONS)
     digest = hashlib.sha256(text).hexdigest()
-    others = [contents.get(name) for name in (DISCRIMINATOR, ENCODER, LATENT_GRADIENT)]
-    return Bundle(path, manifest, digest, contents[GENERATOR], *golden, directions, *others)
+    discriminator, encoder, gradient = (contents.get(name) for name in (DISCRIMINATOR, ENCODER, LATENT_GRADIENT))
+    generator = contents[GENERATOR]
+    return Bundle(path, manifest, digest, generator, *golden, directions, discriminator, encoder, gradient, variants)
 
 
 def write(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -185,6 +210,9 @@ def _check_parts(manifest: Manifest, file: Path) -> None:
     ):
         if (part in manifest.files) != there:
             raise BundleError(file, f"must have both {part} and the entry {needs!r}, or neither")
+    for variant in manifest.variants:
+        if variant == "float32" or variant_file(variant) not in manifest.files:
+            raise BundleError(file, f"states the variant {variant!r} but lists no {variant_file(variant)} of it")
     if LATENT_GRADIENT in manifest.files and ENCODER not in manifest.files:
         raise BundleError(file, f"has {LATENT_GRADIENT} but no {ENCODER}")
 

@@ -65,6 +65,14 @@ class Parity(_Part):
     mean_levels: float = Field(ge=0, le=255)
 
 
+class VariantSpec(_Part):
+    """How far a faster form of the generator is off from generator.onnx on a CPU, in grey levels of 255."""
+
+    max_levels: int = Field(ge=0, le=255)
+    mean_levels: float = Field(ge=0, le=255)
+    sample_count: int = Field(ge=1)  # images that were compared, the golden ones among them
+
+
 class DirectionSpec(_Part):
     """A named direction: the strengths between which images look as they should, and how it was found."""
 
@@ -145,6 +153,7 @@ class Manifest(_Part):
     opset: int = Field(ge=13)
     golden: Tolerance
     parity: list[Parity] = []
+    variants: dict[Name, VariantSpec] = {}  # by name; generator.onnx itself is none of them
     directions: dict[Name, DirectionSpec] = {}
     calibration: CalibrationSpec | None = None
     encoder: EncoderSpec | None = None

@@ -5,9 +5,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dcgan.cli.output import say
 from dcgan.errors import SettingsError
+
+if TYPE_CHECKING:
+    from dcgan.bundle.manifest import VariantSpec
+    from dcgan.generator import Generator
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +43,7 @@ def verify(arguments: argparse.Namespace) -> int:
     image = manifest.image
     generator = Generator(bundle, "cpu")
     parts = ", ".join(name.replace("_", " ") for name in parts_of(bundle, "cpu")) or "none"
+    variants = [_verified_variant(Generator(bundle, "cpu", name), spec) for name, spec in manifest.variants.items()]
     exact = "byte for byte" if generator.golden_exact else "within the tolerance of the manifest"
     for line in (
         f"{bundle.path}: {manifest.name}, version {manifest.version}, digest {bundle.digest}",
@@ -45,10 +51,18 @@ def verify(arguments: argparse.Namespace) -> int:
         f"generator: float32 [n, {manifest.latent.dim}] to uint8 [n, {image.height}, {image.width}, {image.channels}], "
         f"opset {manifest.opset}",
         f"golden: {len(bundle.golden_images)} images reproduced {exact} on {generator.provider}",
+        *variants,
         f"beside the generator: {parts}, each run on the golden images; {len(bundle.directions)} directions",
     ):
         say(line)
     return 0
+
+
+def _verified_variant(generator: "Generator", spec: "VariantSpec") -> str:
+    return (
+        f"variant {generator.variant}: golden images within tolerance on {generator.provider}; on {spec.sample_count} "
+        f"samples {spec.mean_levels:.3f} grey levels off in the mean and {spec.max_levels} at most"
+    )
 
 
 def rollback(arguments: argparse.Namespace) -> int:

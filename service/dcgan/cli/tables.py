@@ -43,6 +43,9 @@ def described(found: Model) -> Iterator[tuple[str, str]]:
 
 
 def _parts(found: Model) -> Iterator[tuple[str, str]]:
+    for variant in found.variants:
+        off = f"{variant.mean_levels:.3f} grey levels off in the mean, {variant.max_levels} at most"
+        yield "variant", f"{variant.name}, {off}{'; draws here' if variant.name == found.identity.variant else ''}"
     calibration, encoder = found.calibration, found.encoder
     if calibration is not None:
         counts = f"{calibration.real_count:,} held-out real and {calibration.generated_count:,} generated images"

@@ -4,10 +4,19 @@ import datetime
 from typing import TypeVar
 
 from dcgan.client.messages import identity_of
-from dcgan.client.results import Calibration, DirectionInfo, EncoderInfo, Limits, Model, RefusedVersion, Training
+from dcgan.client.results import (
+    Calibration,
+    DirectionInfo,
+    EncoderInfo,
+    Limits,
+    Model,
+    RefusedVersion,
+    Training,
+    VariantInfo,
+)
 from dcgan.v1 import dcgan_pb2 as pb
 
-_Flat = TypeVar("_Flat", Limits, DirectionInfo, Training, Calibration)
+_Flat = TypeVar("_Flat", Limits, DirectionInfo, Training, Calibration, VariantInfo)
 
 
 def model_answer(answer: pb.GetModelResponse) -> Model:
@@ -33,6 +42,7 @@ def model_answer(answer: pb.GetModelResponse) -> Model:
             RefusedVersion(one.version, one.reason, one.refuse_time.ToDatetime(datetime.UTC))
             for one in answer.refused_versions
         ),
+        variants=tuple(_filled(VariantInfo, one) for one in answer.variants),
     )
 
 

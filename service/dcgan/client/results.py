@@ -222,6 +222,15 @@ class RefusedVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class VariantInfo:
+    """A faster form of the generator, and how far its images are off from the exact one's, in grey levels of 255."""
+
+    name: str
+    mean_levels: float
+    max_levels: int
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """The model that serves.
 
@@ -232,6 +241,7 @@ class Model:
         calibration: None where the model has no discriminator; encoder: None where it has none.
         licence: SPDX identifier; attribution: credit that must go with the images, or empty.
         refused_versions: that lie ready and can't take over.
+        variants: faster forms of the generator that the bundle has; `identity.variant` says which form draws.
     """
 
     identity: Identity
@@ -251,3 +261,4 @@ class Model:
     calibration: Calibration | None = None
     encoder: EncoderInfo | None = None
     refused_versions: tuple[RefusedVersion, ...] = ()
+    variants: tuple[VariantInfo, ...] = ()

@@ -9,8 +9,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from dcgan.bundle import GENERATOR, Bundle
+from dcgan.bundle import Bundle, variant_file
 from dcgan.bundle.graph import kind_of
+from dcgan.bundle.manifest import Tolerance
 from dcgan.errors import BundleError
 from dcgan.generator.parts import Part, PartName, parts_of
 from dcgan.generator.sessions import CPU, CUDA, RUNTIME_VERSION, Array, Device, Session, rows_per_s
@@ -24,14 +25,26 @@ Images: TypeAlias = NDArray[np.uint8]
 class Generator:
     """A generator on a device that has reproduced the golden images of its bundle.
 
+    Args:
+        bundle: whose generator it is.
+        device: to run it on.
+        variant: the form to run; a faster one may be off by its own error on top of the tolerance.
+
     Attributes:
+        variant: the form that runs.
         provider, threads, largest_batch: as of its `Session`.
         rows_per_s: images a second of one thread in batches of that size, as measured at the start.
         golden_exact: whether the golden images came out byte for byte; if not, they were within tolerance.
+
+    Raises:
+        BundleError: the bundle has no such variant, or it doesn't give the golden images.
+        DeviceError: the device can't be used.
     """
 
-    def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
-        self._session = Session(bundle.generator, bundle.path / GENERATOR, device)
+    def __init__(self, bundle: Bundle, device: Device = "auto", variant: str = "float32") -> None:
+        self._file, self._allowed = bundle.path / variant_file(variant), _allowed(bundle, variant)
+        self._session = Session(bundle.generator_as(variant), self._file, device)
+        self.variant = variant
         self._kinds = {"images": kind_of("images", bundle.manifest)}
         self.provider, self.threads = self._session.provider, self._session.threads
         self.largest_batch = self._session.largest_batch
@@ -58,12 +71,12 @@ class Generator:
         if np.array_equal(images, bundle.golden_images):
             return True
         off = np.abs(images.astype(np.int16) - bundle.golden_images)
-        allowed = bundle.manifest.golden
+        allowed = self._allowed
         if off.max() > allowed.max_levels or off.mean() > allowed.mean_levels:
             raise BundleError(
-                bundle.path / GENERATOR,
+                self._file,
                 f"doesn't give the golden images on {self.provider}: off by {off.max()} grey levels at most and "
-                f"{off.mean():.3f} in the mean, where {allowed.max_levels} and {allowed.mean_levels} are allowed",
+                f"{off.mean():.3f} in the mean, where {allowed.max_levels} and {allowed.mean_levels:.3f} are allowed",
             )
         return False
 
@@ -72,3 +85,14 @@ class Generator:
         for size in self._session.batch_sizes:
             zeros = np.zeros((size, bundle.manifest.latent.dim), np.float32)
             self._session.checked({"latents": zeros}, self._kinds)
+
+
+def _allowed(bundle: Bundle, variant: str) -> Tolerance:
+    """Says how far golden images may be off: by the device and, where a faster form draws them, by that form."""
+    device, own = bundle.manifest.golden, bundle.manifest.variants.get(variant)
+    if own is None:
+        return device
+    return Tolerance(
+        max_levels=min(255, device.max_levels + own.max_levels),
+        mean_levels=min(255.0, device.mean_levels + own.mean_levels),
+    )

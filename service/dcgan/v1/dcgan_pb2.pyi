@@ -685,6 +685,7 @@ class GetModelResponse(google.protobuf.message.Message):
     CALIBRATION_FIELD_NUMBER: builtins.int
     ENCODER_FIELD_NUMBER: builtins.int
     REFUSED_VERSIONS_FIELD_NUMBER: builtins.int
+    VARIANTS_FIELD_NUMBER: builtins.int
     latent_dim: builtins.int
     """Values in a latent."""
     prior: Global___Prior.ValueType
@@ -739,6 +740,10 @@ class GetModelResponse(google.protobuf.message.Message):
     def refused_versions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RefusedVersion]:
         """Versions that the server found and can't serve as they are. May be empty."""
 
+    @property
+    def variants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Variant]:
+        """Faster forms of the generator that the bundle has, sorted by name. May be empty. Identity says which form draws."""
+
     def __init__(
         self,
         *,
@@ -759,11 +764,38 @@ class GetModelResponse(google.protobuf.message.Message):
         calibration: Global___Calibration | None = ...,
         encoder: Global___Encoder | None = ...,
         refused_versions: collections.abc.Iterable[Global___RefusedVersion] | None = ...,
+        variants: collections.abc.Iterable[Global___Variant] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["calibration", b"calibration", "create_time", b"create_time", "encoder", b"encoder", "identity", b"identity", "limits", b"limits", "training", b"training"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attribution", b"attribution", "calibration", b"calibration", "channels", b"channels", "create_time", b"create_time", "directions", b"directions", "encoder", b"encoder", "figures", b"figures", "golden_exact", b"golden_exact", "height", b"height", "identity", b"identity", "latent_dim", b"latent_dim", "licence", b"licence", "limits", b"limits", "prior", b"prior", "refused_versions", b"refused_versions", "training", b"training", "width", b"width"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attribution", b"attribution", "calibration", b"calibration", "channels", b"channels", "create_time", b"create_time", "directions", b"directions", "encoder", b"encoder", "figures", b"figures", "golden_exact", b"golden_exact", "height", b"height", "identity", b"identity", "latent_dim", b"latent_dim", "licence", b"licence", "limits", b"limits", "prior", b"prior", "refused_versions", b"refused_versions", "training", b"training", "variants", b"variants", "width", b"width"]) -> None: ...
 
 Global___GetModelResponse: typing_extensions.TypeAlias = GetModelResponse
+
+@typing.final
+class Variant(google.protobuf.message.Message):
+    """Variant is a faster form of the generator. How far its images are off was measured on a CPU when it was made."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    MEAN_LEVELS_FIELD_NUMBER: builtins.int
+    MAX_LEVELS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Name, as the server's setting `variant` takes it: "int8" or "float16"."""
+    mean_levels: builtins.float
+    """Mean difference from the exact form's images, in grey levels of 255."""
+    max_levels: builtins.int
+    """Largest difference, in grey levels: 0 to 255."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        mean_levels: builtins.float = ...,
+        max_levels: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_levels", b"max_levels", "mean_levels", b"mean_levels", "name", b"name"]) -> None: ...
+
+Global___Variant: typing_extensions.TypeAlias = Variant
 
 @typing.final
 class RefusedVersion(google.protobuf.message.Message):

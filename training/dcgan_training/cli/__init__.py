@@ -91,6 +91,17 @@ def _encoder(options: argparse.Namespace) -> int:
     return 0
 
 
+def _variants(options: argparse.Namespace) -> int:
+    from dcgan_training.machine import Machine
+    from dcgan_training.variants import add_variants
+
+    Machine.choose("cpu", "float32", options.threads)
+    made = add_variants(options.bundle, options.output, say)
+    written = options.output or options.bundle
+    say(f"{written} has {', '.join(made)}; next: dcgan serve --model {written} --variant {next(iter(made))}")
+    return 0
+
+
 def _directions(options: argparse.Namespace) -> int:
     from dcgan_training.directions import Plan, Request, add_directions
     from dcgan_training.machine import Machine
@@ -114,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     quality.add_commands(commands)
     _add(commands.add_parser("export", help="make a model bundle of a run"), flags.add_export, _export)
     _add(commands.add_parser("encoder", help="let a model bundle encode images"), flags.add_encoder, _encoder)
+    _add(commands.add_parser("variants", help="make faster variants of a bundle"), flags.add_variants, _variants)
     _add(
         commands.add_parser("directions", help="find named directions in the latents of a model bundle"),
         flags.add_directions,

@@ -189,6 +189,15 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
     add_threads(add)
 
 
+def add_variants(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of `variants`."""
+    parser.description = "Makes the faster variants of a model bundle's generator, as export does, and measures them."
+    add = parser.add_argument
+    add("bundle", type=Path, metavar="BUNDLE", help="directory of the model bundle")
+    add("--output", type=Path, metavar="DIR", help="directory of the new bundle (default: BUNDLE, which is replaced)")
+    add_threads(add)
+
+
 def add_directions(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `directions`."""
     parser.description = "Finds directions by labels of real images and writes a model bundle again with them."
