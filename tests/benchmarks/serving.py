@@ -102,11 +102,11 @@ def describe(bundle: bundles.Bundle) -> str:
     )
 
 
-def best_raw(bundle: bundles.Bundle, seconds: float) -> tuple[Measure, str]:
+def best_raw(bundle: bundles.Bundle, seconds: float, variant: str = "float32") -> tuple[Measure, str]:
     """Finds the fastest way to run the file in this process."""
     cores = usable_cores()
     ways = {
-        f"{callers} x {threads} threads, batch {batch}": raw(bundle, threads, callers, batch)
+        f"{callers} x {threads} threads, batch {batch}": raw(bundle, threads, callers, batch, variant)
         for threads, callers in {(cores, 1), (1, cores)}
         for batch in BATCHES
     }
@@ -116,9 +116,9 @@ def best_raw(bundle: bundles.Bundle, seconds: float) -> tuple[Measure, str]:
     return ways[best], "\n".join(["| raw: callers x threads | images/s |", "| --- | --- |", *rows, ""])
 
 
-def raw(bundle: bundles.Bundle, threads: int, callers: int, batch: int) -> Measure:
+def raw(bundle: bundles.Bundle, threads: int, callers: int, batch: int, variant: str) -> Measure:
     """Gives a function that measures raw onnxruntime for some seconds, images/s."""
-    run = batch_run(bundle, threads, batch)
+    run = batch_run(bundle, threads, batch, variant)
 
     def call(end: float) -> int:
         count = 0
