@@ -28,7 +28,7 @@ def provider_options(graph: bytes, largest_batch: int) -> dict[str, str]:
         "cudnn_conv_algo_search": "HEURISTIC",
         "cudnn_conv_use_max_workspace": "1",
         "use_tf32": "1",  # the default; the tolerance of golden images allows for it
-        "prefer_nhwc": "0",  # the default; has been up to 7 % slower on graphs that aren't mostly convolutions
+        "prefer_nhwc": "0",  # the default; there is a ConvTranspose for it (onnxruntime#21752), not known to be faster
     }
 
 

@@ -138,7 +138,8 @@ def _opened(graph: bytes, file: Path, device: Device) -> onnxruntime.InferenceSe
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=providers)
+        # who asked for CUDA is told what is wrong with it, and not just that the CPU was taken instead
+        return onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=device != "cuda")
     except Exception as error:  # ONNX Runtime raises a dozen unrelated classes, RuntimeError among them
         raise BundleError(file, f"ONNX Runtime can't load it: {_reason(error)}") from error
 
