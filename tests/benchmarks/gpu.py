@@ -48,7 +48,7 @@ def main() -> None:
         require_gpu()
     bundle = bundles.load(bundles.locate(options.model))
     report = Report(options.output, describe(bundle, options.device))
-    for variant in sessions.variants(bundle):
+    for variant in sessions.variants(bundle, options.device):
         compared = sessions.parity(bundle, variant, options.device, plan.latents)
         report.add(f"{variant}: pixels beside the CPU's", compared)
         raw = sessions.raw(bundle, variant, options.device, plan.batches, plan.seconds / 4)

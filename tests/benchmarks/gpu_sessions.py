@@ -59,13 +59,10 @@ def graph_of(bundle: bundles.Bundle, variant: str) -> bytes:
     return bundle.generator if variant == "float32" else file.read_bytes()
 
 
-def variants(bundle: bundles.Bundle) -> list[str]:
-    """Names the variants that a bundle has and a GPU is for."""
-    return [
-        name
-        for name in ("float32", "float16")
-        if name == "float32" or (bundle.path / f"generator.{name}.onnx").exists()
-    ]
+def variants(bundle: bundles.Bundle, device: str) -> list[str]:
+    """Names the variants that a bundle has for a device, as far as they are measured here."""
+    half = device == "cuda" and (bundle.path / "generator.float16.onnx").exists()
+    return ["float32", "float16"] if half else ["float32"]
 
 
 def raw(bundle: bundles.Bundle, variant: str, device: str, batches: Sequence[int], seconds: float) -> list[Raw]:
