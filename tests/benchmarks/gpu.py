@@ -14,6 +14,7 @@ import argparse
 import json
 import platform
 import shutil
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few seconds, to try the program")
     parser.add_argument("--output", type=Path, default=Path("build/bench"), help="folder. Default: build/bench")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that servers and clients are ended too
     plan = QUICK if options.quick else Plan()
     if options.device == "cuda":
         require_gpu()

@@ -121,7 +121,8 @@ def _session(graph: bytes, device: str, most: int, different: Mapping[str, str])
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     onnxruntime.preload_dlls()
     chosen = {**provider_options(graph, most), **different}
-    session = onnxruntime.InferenceSession(graph, options, providers=[(CUDA, chosen), "CPUExecutionProvider"])
+    providers = [(CUDA, chosen), "CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=False)
     if session.get_providers()[0] != CUDA:
         raise RuntimeError(f"onnxruntime took {session.get_providers()[0]}")
     return session

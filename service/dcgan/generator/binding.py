@@ -1,4 +1,4 @@
-"""Runs of a session in memory that is allocated once: no allocation a batch, and flat memory over time."""
+"""Runs of a session whose inputs and outputs lie in memory taken once: a batch allocates nothing on the host."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ CUDA: Final = "CUDAExecutionProvider"
 # (an H100, float16, 64x64x3), but a single image waits for the batch before it. `make bench-gpu` goes up to 1,024.
 _LARGEST_BATCH: Final = {CPU: 16, CUDA: 256}
 _LONGEST_REASON: Final = 300  # characters
+_Outputs = TypeVar("_Outputs")
 
 
 class Session:
@@ -98,19 +99,23 @@ class Session:
         """
         count = len(next(iter(inputs.values())))
         rows = count + self._padding(count)
-        try:
-            outputs = self._session.run(
-                self._outputs, {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
-            )
-        except Exception as error:  # as in _opened
-            raise BundleError(self._file, f"can't run {count} rows on {self.provider}: {_reason(error)}") from error
+        padded = {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
+        outputs = self._tried(count, lambda: self._session.run(self._outputs, padded))
         for name, array in zip(self._outputs, outputs, strict=True):
             dtype, shape = kinds[name]
             if array.dtype != dtype or array.shape != (rows, *shape):
                 raise BundleError(
                     self._file, f"gives {array.dtype} {array.shape} where it should give {dtype} {(rows, *shape)}"
                 )
-        return dict(zip(self._outputs, outputs, strict=True)) if self._bound is None else self.run(inputs)
+        if self._bound is None:
+            return dict(zip(self._outputs, outputs, strict=True))
+        return self._tried(count, lambda: self.run(inputs))
+
+    def _tried(self, count: int, run: Callable[[], _Outputs]) -> _Outputs:
+        try:
+            return run()
+        except Exception as error:  # as in _opened
+            raise BundleError(self._file, f"can't run {count} rows on {self.provider}: {_reason(error)}") from error
 
     def _padding(self, count: int) -> int:
         return 0 if self.provider == CPU else (1 << (count - 1).bit_length()) - count
