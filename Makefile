@@ -5,7 +5,7 @@ PYTHON ?= python3
 SYSTEM = system
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-system fuzz bench bench-peers bench-scenarios bench-variants bench-dashboard bench-observability soak sbom proto constraints clean
+.PHONY: demo test test-system fuzz bench bench-peers bench-scenarios bench-variants bench-dashboard bench-observability bench-gpu soak sbom proto constraints clean
 
 demo: .venv/demo/ready  ## Starts a server on the bundled model, asks it for pictures, and says where they are.
 	.venv/demo/bin/python deploy/demo.py demo
@@ -38,6 +38,10 @@ bench-dashboard: .venv/bench/ready  ## Draws the dashboard of a server that is c
 
 bench-observability: .venv/bench/ready build/bench/random-64  ## Measures what logs, metrics and traces cost a call.
 	.venv/bench/bin/python tests/benchmarks/observability.py
+
+bench-gpu: .venv/bench-gpu/ready  ## Measures it on an NVIDIA GPU beside raw onnxruntime there, in about 8 minutes.
+	test -d build/bench/random-64 || .venv/bench-gpu/bin/dcgan-train export --random --size 64 --width 64 --output build/bench/random-64
+	.venv/bench-gpu/bin/python tests/benchmarks/gpu.py
 
 soak: .venv/bench/ready  ## Asks 200,000 times, cancels, kills clients, and compares every image and the memory.
 	.venv/bench/bin/python tests/benchmarks/soak.py
@@ -75,6 +79,11 @@ clean:  ## Removes environments, caches and the demo's pictures.
 .venv/bench/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv/bench
 	.venv/bench/$(INSTALL) '.[cpu,bench]'
+	touch $@
+
+.venv/bench-gpu/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv/bench-gpu
+	.venv/bench-gpu/$(INSTALL) '.[gpu,training]'
 	touch $@
 
 build/bench/random-32 build/bench/random-64:

@@ -26,13 +26,13 @@ class Device:
         self.batches: list[int] = []
         self.started, self.go = threading.Semaphore(0), threading.Semaphore(1 << 20)
         self.error: BaseException | None = None
-        self.most_rows = 1 << 20
+        self.most_rows, self.full = 1 << 20, "Failed to allocate memory for requested buffer"
 
     def hold(self) -> None:
         """Makes every later run wait until `go` is released."""
         self.go = threading.Semaphore(0)
 
-    def run(self, latents: np.ndarray) -> np.ndarray:
+    def lend(self, latents: np.ndarray) -> np.ndarray:
         """Runs a batch."""
         self.batches.append(len(latents))
         self.started.release()
@@ -40,7 +40,7 @@ class Device:
         if self.error is not None:
             raise self.error
         if len(latents) > self.most_rows:
-            raise RuntimeError("Failed to allocate memory for requested buffer")
+            raise RuntimeError(self.full)
         return np.round(latents[:, 0]).astype(np.uint8)[:, None, None, None]
 
     async def begun(self) -> None:
@@ -55,7 +55,7 @@ class Graph:
         self.largest_batch, self.rows_per_s = device.largest_batch, device.rows_per_s
         self._device = device
 
-    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    def lend(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """Runs a batch, of which the device's record shows minus the number of rows."""
         self._device.batches.append(-len(inputs[0]))
         self._device.started.release()

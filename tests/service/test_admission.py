@@ -62,7 +62,7 @@ async def test_a_device_with_too_much_to_do_still_finishes_what_it_takes():
         ran += len(latents)
         return np.zeros((len(latents), 1, 1, 1), np.uint8)
 
-    device.run = run
+    device.lend = run
     async with batching(device, max_queued_rows=100_000) as batcher, asyncio.TaskGroup() as group:
 
         async def ask() -> str:

@@ -55,6 +55,25 @@ async def test_a_batch_too_large_for_memory_is_tried_once_in_halves():
             await batcher.submit(rows(*range(8)))
 
 
+@pytest.mark.parametrize(
+    "full",
+    [
+        "bfc_arena.cc:376 AllocateRawInternal Available memory of 0 is smaller than requested bytes of 2048",
+        "bfc_arena.cc:331 AllocateRawInternal Failed to allocate memory for requested buffer of size 8388608000",
+        "CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc((void**)&p, size);",
+        "CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED ; GPU=0",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0",
+    ],
+)
+async def test_a_full_gpu_is_told_by_its_messages(full):
+    """Those of ONNX Runtime's arena, within its limit and without, of CUDA, of cuDNN and of cuBLAS."""
+    device = Device()
+    device.most_rows, device.full = 4, full
+    async with batching(device) as batcher:
+        assert pixels(await batcher.submit(rows(*range(8)))) == list(range(8))
+    assert device.batches == [8, 4, 4]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_device_that_fails_again_and_again_is_lost():
     """ONNX Runtime reports a lost GPU as an ordinary error of each run: after three, one row is tried alone."""

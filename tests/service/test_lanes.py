@@ -112,7 +112,7 @@ async def test_a_graph_whose_batches_fail_pays_for_its_turns():
         time.sleep(0.002)
         raise RuntimeError("broken")
 
-    broken.run = fail
+    broken.lend = fail
     async with batching(device, graphs={"double": broken}) as batcher:
         failing = [asyncio.create_task(batcher.submit(graph_rows(1))) for _ in range(200)]
         await asyncio.sleep(0)

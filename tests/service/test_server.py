@@ -65,7 +65,7 @@ async def test_a_lost_device_ends_the_server(bundle, monkeypatch):
         raise RuntimeError("CUDA error 700: /opt/secret/path")
 
     async with serving_here(bundle) as running, grpc.aio.insecure_channel(running.target) as channel:
-        monkeypatch.setattr(Generator, "run", lost)
+        monkeypatch.setattr(Generator, "lend", lost)
         stub = dcgan_pb2_grpc.GeneratorServiceStub(channel)
         for _ in range(3):
             code, error = await refused(stub.Sample(S()))

@@ -54,7 +54,14 @@ __all__ = [
 _MAX_QUEUED_BYTES: Final = 256 << 20  # of images that callers wait for
 _MOMENT_S: Final = 0.001
 _FAILURES_BEFORE_PROBE: Final = 3
-_OUT_OF_MEMORY: Final = ("bad_alloc", "allocate memory", "out of memory", "failed to allocate")
+_OUT_OF_MEMORY: Final = (
+    "bad_alloc",
+    "allocate memory",  # of ONNX Runtime's arenas, bfc_arena.cc
+    "failed to allocate",
+    "smaller than requested bytes",  # of the same, where CUDA's gpu_mem_limit is reached
+    "out of memory",  # of CUDA
+    "alloc_failed",  # of cuDNN and cuBLAS
+)
 
 
 class Batcher:
@@ -317,7 +324,7 @@ class Batcher:
 def _drawing(runner: Runner, dim: int, prior: Prior, metrics: Metrics) -> Compute:
     def draw(parts: Sequence[LatentRows]) -> tuple[NDArray[Any], ...]:
         latents = latents_of(parts, dim, prior)
-        images = runner.run(latents)
+        images = runner.lend(latents)
         metrics.images.inc(len(latents))
         return images, latents
 
@@ -326,7 +333,7 @@ def _drawing(runner: Runner, dim: int, prior: Prior, metrics: Metrics) -> Comput
 
 def _lane(graph: GraphRunner, threads: int) -> Lane:
     def compute(parts: Sequence[GraphRows]) -> tuple[NDArray[Any], ...]:
-        return graph.run(*inputs_of(parts))
+        return graph.lend(*inputs_of(parts))
 
     return Lane(compute, graph.largest_batch, 1, Pace(graph.rows_per_s, threads, graph.largest_batch))
 
@@ -365,7 +372,7 @@ def _tell(
 
 
 def _copied(rows: NDArray[Any]) -> NDArray[Any]:
-    """Copies rows out of a batch, which else would live as long as its slowest caller.
+    """Copies rows out of a batch, which else would live as long as its slowest caller; and they are only lent.
 
     By way of bytes, since NumPy's own copy hands Python's lock to the event loop, and has to wait to get it back.
     """

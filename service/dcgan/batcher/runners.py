@@ -1,4 +1,7 @@
-"""What a batcher needs of the graphs that it runs."""
+"""What a batcher needs of the graphs that it runs.
+
+Outputs are lent: the next run of the same graph may write over them, so the batcher copies what it hands on.
+"""
 
 from typing import Any, Protocol
 
@@ -9,13 +12,13 @@ from dcgan.latents import Floats32
 
 
 class Runner(Protocol):
-    """What a batcher needs of a generator; `threads` may call `run` at once, each making `rows_per_s`."""
+    """What a batcher needs of a generator; `threads` may call `lend` at once, each making `rows_per_s`."""
 
     threads: int
     largest_batch: int
     rows_per_s: float
 
-    def run(self, latents: Floats32) -> Images:
+    def lend(self, latents: Floats32) -> Images:
         """Draws uint8 images (n, height, width, channels) for float32 latents (n, dim)."""
 
 
@@ -25,5 +28,5 @@ class GraphRunner(Protocol):
     largest_batch: int
     rows_per_s: float
 
-    def run(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    def lend(self, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """Runs a batch: inputs of n rows each to outputs of n rows each."""

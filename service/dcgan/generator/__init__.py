@@ -48,10 +48,10 @@ class Generator:
         self._kinds = {"images": kind_of("images", bundle.manifest)}
         self.provider, self.threads = self._session.provider, self._session.threads
         self.largest_batch = self._session.largest_batch
-        self.golden_exact = self._reproduces_golden(bundle)
         self._warm_up(bundle)
+        self.golden_exact = self._reproduces_golden(bundle)
         zeros = np.zeros((self.largest_batch, bundle.manifest.latent.dim), np.float32)
-        self.rows_per_s = rows_per_s(lambda: self.run(zeros), self.largest_batch)
+        self.rows_per_s = rows_per_s(lambda: self.lend(zeros), self.largest_batch)
 
     def run(self, latents: Floats32) -> Images:
         """Draws one image for each latent.
@@ -63,6 +63,11 @@ class Generator:
             uint8 (n, height, width, channels). The same bytes for the same latent, whatever n is, on a CPU.
         """
         images: Images = self._session.run({"latents": latents})["images"]
+        return images
+
+    def lend(self, latents: Floats32) -> Images:
+        """Draws at most `largest_batch` images as `run` does, but only lends them: see `Session.lend`."""
+        images: Images = self._session.lend({"latents": latents})["images"]
         return images
 
     def _reproduces_golden(self, bundle: Bundle) -> bool:
@@ -81,7 +86,10 @@ class Generator:
         return False
 
     def _warm_up(self, bundle: Bundle) -> None:
-        """Runs each batch size that will occur on a GPU, largest first, so that no request pays for the first run."""
+        """Runs each batch size that will occur on a GPU, so that no request pays for the first run.
+
+        Largest first, and before all else, so that the others fit into the memory that it took.
+        """
         for size in self._session.batch_sizes:
             zeros = np.zeros((size, bundle.manifest.latent.dim), np.float32)
             self._session.checked({"latents": zeros}, self._kinds)

@@ -35,11 +35,20 @@ class Part:
         self.largest_batch = self._session.largest_batch
         self._warm_up(bundle, file)
         golden = self._golden(bundle, self.largest_batch)
-        self.rows_per_s = rows_per_s(lambda: self._session.run(golden), self.largest_batch)
+        self.rows_per_s = rows_per_s(lambda: self._session.lend(golden), self.largest_batch)
 
     def run(self, *inputs: Array) -> tuple[Array, ...]:
-        """Runs a batch: the graph's inputs, n rows each, in the order of `bundle.graph.GRAPHS`; so the outputs."""
-        outputs = self._session.run(dict(zip(self._inputs, inputs, strict=True)))
+        """Runs the graph's inputs, n rows each, in the order of `bundle.graph.GRAPHS`; so the outputs."""
+        return self._ordered(self._session.run(self._named(inputs)))
+
+    def lend(self, *inputs: Array) -> tuple[Array, ...]:
+        """Runs at most `largest_batch` rows as `run` does, but only lends the outputs: see `Session.lend`."""
+        return self._ordered(self._session.lend(self._named(inputs)))
+
+    def _named(self, inputs: tuple[Array, ...]) -> dict[str, Array]:
+        return dict(zip(self._inputs, inputs, strict=True))
+
+    def _ordered(self, outputs: dict[str, Array]) -> tuple[Array, ...]:
         return tuple(outputs[name] for name in self._outputs)
 
     def _warm_up(self, bundle: Bundle, file: str) -> None:

@@ -1,8 +1,8 @@
 """ONNX Runtime sessions on a device: what was asked for, or an error.
 
 Which provider runs is read back from the session, never assumed. A CPU session computes in the thread that calls it,
-so as many threads as there are cores may call at once. A GPU session is called by one thread, with batches padded to
-powers of two.
+so as many threads as there are cores may call at once. A GPU session is called by one thread, and runs batches padded
+to powers of two in memory that it took at its start.
 """
 
 import importlib.metadata
@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,20 @@ from dcgan.errors import BundleError, DeviceError
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
+from dcgan.generator.binding import Bound
+from dcgan.generator.cuda import provider_options
+
 Device: TypeAlias = Literal["auto", "cuda", "cpu"]
 Array: TypeAlias = NDArray[Any]
 
 RUNTIME_VERSION: Final = onnxruntime.__version__
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
+# For the CPU as measured. For CUDA it isn't: torch has drawn twice as many images a second in batches of 1,024 as of 64
+# (an H100, float16, 64x64x3), but a single image waits for the batch before it. `make bench-gpu` goes up to 1,024.
 _LARGEST_BATCH: Final = {CPU: 16, CUDA: 256}
 _LONGEST_REASON: Final = 300  # characters
+_Outputs = TypeVar("_Outputs")
 
 
 class Session:
@@ -60,7 +66,8 @@ class Session:
         if device == "cuda" and self.provider != CUDA:
             raise DeviceError(f"device cuda was asked for but ONNX Runtime took {self.provider}; {_cuda_advice()}")
         self.threads = usable_cores() if self.provider == CPU else 1
-        self.largest_batch = _LARGEST_BATCH.get(self.provider, 64)
+        self.largest_batch = _LARGEST_BATCH[self.provider]
+        self._bound = None if self.provider == CPU else Bound(self._session, self.batch_sizes, "cuda")
 
     @property
     def batch_sizes(self) -> list[int]:
@@ -68,36 +75,47 @@ class Session:
         return [self.largest_batch >> halvings for halvings in range(self.largest_batch.bit_length())]
 
     def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        """Runs a batch: arrays of n rows each, by name, n at least 1. Gives the outputs by name, n rows each."""
+        """Runs arrays of n rows each, by name, n at least 1. Gives the outputs by name, n rows each."""
+        if self._bound is None:
+            return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
         count = len(next(iter(inputs.values())))
-        padding = self._padding(count)
-        if padding:
-            inputs = {
-                name: np.pad(array, ((0, padding), *[(0, 0)] * (array.ndim - 1))) for name, array in inputs.items()
-            }
-        outputs = self._session.run(self._outputs, inputs)
-        return {name: array[:count] for name, array in zip(self._outputs, outputs, strict=True)}
+        parts = [
+            {name: rows.copy() for name, rows in self.lend(_part(inputs, start, start + self.largest_batch)).items()}
+            for start in range(0, count, self.largest_batch)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+
+    def lend(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """Runs a batch of at most `largest_batch` rows, as `run` does, but only lends the outputs.
+
+        On a GPU the next run writes over them; who keeps some copies them before.
+        """
+        return self.run(inputs) if self._bound is None else self._bound.run(inputs)
 
     def checked(self, inputs: dict[str, Array], kinds: Mapping[str, Kind]) -> dict[str, Array]:
         """Runs as `run` does, but refuses the bundle where that fails, or an output isn't of the dtype and row shape.
 
-        `run` relies on it: there, too many rows would be cut off, and rows of another shape be passed on.
+        `run` relies on it: on a CPU, rows of another shape would be passed on. What it gives, `run` gave.
         """
         count = len(next(iter(inputs.values())))
         rows = count + self._padding(count)
-        try:
-            outputs = self._session.run(
-                self._outputs, {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
-            )
-        except Exception as error:  # as in _opened
-            raise BundleError(self._file, f"can't run {count} rows on {self.provider}: {_reason(error)}") from error
+        padded = {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
+        outputs = self._tried(count, lambda: self._session.run(self._outputs, padded))
         for name, array in zip(self._outputs, outputs, strict=True):
             dtype, shape = kinds[name]
             if array.dtype != dtype or array.shape != (rows, *shape):
                 raise BundleError(
                     self._file, f"gives {array.dtype} {array.shape} where it should give {dtype} {(rows, *shape)}"
                 )
-        return {name: array[:count] for name, array in zip(self._outputs, outputs, strict=True)}
+        if self._bound is None:
+            return dict(zip(self._outputs, outputs, strict=True))
+        return self._tried(count, lambda: self.run(inputs))
+
+    def _tried(self, count: int, run: Callable[[], _Outputs]) -> _Outputs:
+        try:
+            return run()
+        except Exception as error:  # as in _opened
+            raise BundleError(self._file, f"can't run {count} rows on {self.provider}: {_reason(error)}") from error
 
     def _padding(self, count: int) -> int:
         return 0 if self.provider == CPU else (1 << (count - 1).bit_length()) - count
@@ -114,28 +132,33 @@ def rows_per_s(run: Callable[[], object], count: int) -> float:
     return count / max(min(run_s() for _ in range(3)), 1e-9)
 
 
+def _part(inputs: dict[str, Array], start: int, stop: int) -> dict[str, Array]:
+    return {name: array[start:stop] for name, array in inputs.items()}
+
+
 def _opened(graph: bytes, file: Path, device: Device) -> onnxruntime.InferenceSession:
-    providers = _providers(device)
+    providers = _providers(device, graph)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # fatal; what is less is raised, and need not be on standard error too
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=providers)
+        # who asked for CUDA is told what is wrong with it, and not just that the CPU was taken instead
+        return onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=device != "cuda")
     except Exception as error:  # ONNX Runtime raises a dozen unrelated classes, RuntimeError among them
         raise BundleError(file, f"ONNX Runtime can't load it: {_reason(error)}") from error
 
 
-def _providers(device: Device) -> list[str]:
-    """Names the providers to try for a device, best first."""
+def _providers(device: Device, graph: bytes) -> list[tuple[str, dict[str, str]]]:
+    """Names the providers to try for a device, best first, with their options."""
     _refuse_both_wheels()
     available = onnxruntime.get_available_providers()
     if CUDA in available and device != "cpu":
         onnxruntime.preload_dlls()
-        return [CUDA, CPU]
+        return [(CUDA, provider_options(graph, _LARGEST_BATCH[CUDA])), (CPU, {})]
     if device == "cuda":
         raise DeviceError(f"device cuda was asked for but this onnxruntime has only {available}; {_cuda_advice()}")
-    return [CPU]
+    return [(CPU, {})]
 
 
 def _refuse_both_wheels() -> None:
