@@ -29,8 +29,8 @@ def drawback(variant: str, provider: str, cpuinfo: Path = _CPUINFO) -> str:
     if variant == "float16" and provider != CUDA:
         return f"{provider} computes float16 in float32 and converts: slower than float32; float16 is for CUDA"
     if variant == "int8" and cpuinfo.is_file() and not _DOT_PRODUCTS.search(cpuinfo.read_text(errors="replace")):
-        return (
-            "this processor has no dot products of bytes (VNNI on x86-64): int8 is slower than on one that has; "
-            "measure it beside --variant float32"
+        return (  # as measured on a Zen 5 whose VNNI was hidden from ONNX Runtime
+            "this processor has no dot products of bytes (VNNI on x86-64): int8 is 1.7 times as fast as float32 at 64 "
+            "pixels, where it could be 2.8 times"
         )
     return ""
