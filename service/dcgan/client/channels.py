@@ -30,7 +30,7 @@ def address_of(target: str) -> str:
     Raises:
         Unavailable: a name of a list is unknown.
     """
-    parts = [part.strip() for part in target.split(",") if part.strip()]
+    parts = listed(target)
     if len(parts) <= 1:
         return _with_port(parts[0]) if parts else DEFAULT_TARGET
     addresses = [_looked_up(_with_port(part)) for part in parts]
@@ -38,6 +38,11 @@ def address_of(target: str) -> str:
         if all(family in found for found in addresses):
             return f"{scheme}:{','.join(found[family] for found in addresses)}"
     raise Unavailable(f"the addresses {target} have neither IPv4 nor IPv6 in common, and a list can't mix them")
+
+
+def listed(target: str) -> list[str]:
+    """Gives the addresses of a target as they are written, each once."""
+    return list(dict.fromkeys(part.strip() for part in target.split(",") if part.strip()))
 
 
 def _with_port(address: str) -> str:
