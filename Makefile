@@ -5,7 +5,7 @@ PYTHON ?= python3
 SYSTEM = system
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-system fuzz bench bench-peers bench-scenarios bench-dashboard bench-observability soak sbom proto constraints clean
+.PHONY: demo test test-system fuzz bench bench-peers bench-scenarios bench-bulk bench-dashboard bench-observability soak sbom proto constraints clean
 
 demo: .venv/demo/ready  ## Starts a server on the bundled model, asks it for pictures, and says where they are.
 	.venv/demo/bin/python deploy/demo.py demo
@@ -29,6 +29,9 @@ bench-peers: .venv/bench/ready build/bench/random-64  ## Measures it beside MLSe
 bench-scenarios: .venv/bench/ready build/bench/random-64  ## Measures latency, restarts, fairness and overload.
 	.venv/bench/bin/python tests/benchmarks/scenarios.py --model build/bench/random-64
 	.venv/bench/bin/python tests/benchmarks/scenarios.py --model fashion
+
+bench-bulk: .venv/bench/ready  ## Draws a million images into one zip, undisturbed and killed, and compares.
+	.venv/bench/bin/python tests/benchmarks/bulk.py
 
 bench-dashboard: .venv/bench/ready  ## Draws the dashboard of a server that is calm, full and overloaded; needs apt-get.
 	.venv/bench/bin/python tests/benchmarks/dashboard.py

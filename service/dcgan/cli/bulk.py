@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -20,11 +20,11 @@ from dcgan import latents
 from dcgan.cli.output import note
 from dcgan.cli.progress import Progress
 from dcgan.cli.sampling import SUFFIXES, moved, namer
-from dcgan.client import Client, Identity, Model, Samples, connect
+from dcgan.client import Client, Identity, Model, Samples
 from dcgan.client.channels import listed
 from dcgan.client.options import StreamOptions
-from dcgan.client.ranges import drawn
-from dcgan.errors import DcganError, OutputError, Unavailable
+from dcgan.client.ranges import Draw, drawn
+from dcgan.errors import DcganError, DeadlineExceeded, OutputError, Unavailable
 from dcgan.images.archive import Growing, first_entry, growing
 from dcgan.latents import Expression
 
@@ -34,6 +34,7 @@ _RANGE_BYTES: Final = 4 << 20  # or less as pixels; a few of these for each serv
 _LAST_INDEX: Final = (1 << 64) - 1
 
 _Record: TypeAlias = dict[str, dict[str, Any]]
+_Name: TypeAlias = Callable[[int], str]
 
 
 def sample(arguments: argparse.Namespace) -> int:
@@ -42,19 +43,23 @@ def sample(arguments: argparse.Namespace) -> int:
     path = Path(arguments.output)
     with ExitStack() as stack:
         clients = {
-            name: stack.enter_context(connect(name, timeout_s=arguments.timeout)) for name in listed(arguments.target)
+            name: stack.enter_context(Client(name, timeout_s=arguments.timeout, grpc_retries=False))
+            for name in listed(arguments.target)
         }
         model = _model_of_all(clients)
         record = _record(arguments, model)
+        request = record["request"]
         if path.exists():
             _take_over(record, path)
             note(f"{path} is complete already")
         else:
             grown = stack.enter_context(growing(path))
-            found = _begin(record, grown, arguments)
-            _draw(record, grown, found, clients, arguments, model)
+            name = _namer(arguments, request)
+            _begin(record, grown, name)
+            servers = {server: partial(_stream, client, request, model.identity) for server, client in clients.items()}
+            step = max(1, min(_RANGE_IMAGES, _RANGE_BYTES // (model.height * model.width * model.channels)))
+            _draw(request, grown, name, servers, step, arguments.timeout)
             grown.finish()
-    request = record["request"]
     images = "image" if request["count"] == 1 else "images"
     note(f"{request['count']} {images} (seed {request['seed']}, by {model.identity.name} {model.identity.version})")
     return 0
@@ -65,17 +70,23 @@ def _check(arguments: argparse.Namespace) -> None:
     for name in ("grid", "latents", "scores", "keep_best", "expressions"):
         if getattr(arguments, name):
             flag = "an EXPRESSION" if name == "expressions" else f"--{name.replace('_', '-')}"
-            arguments.usage_error(
-                f"{flag} can't go with --output {arguments.output}: a .zip takes images of a seed alone"
-            )
+            arguments.usage_error(f"{flag} can't go with a .zip as --output, which takes images of a seed alone")
     first, count = arguments.index or 0, arguments.count or 1
     if first + count - 1 > _LAST_INDEX:
         arguments.usage_error(f"--index {first} and --count {count} lead beyond the last index, 2^64 - 1")
 
 
 def _model_of_all(clients: dict[str, Client]) -> Model:
-    """Asks every server for its model, which has to be the same everywhere."""
-    models = {name: client.model() for name, client in clients.items()}
+    """Asks every server for its model, which has to be the same everywhere; one that does not answer may come later."""
+    models: dict[str, Model] = {}
+    silent: list[DcganError] = []
+    for name, client in clients.items():
+        try:
+            models[name] = client.model()
+        except (Unavailable, DeadlineExceeded) as error:
+            silent.append(error)
+    if not models:
+        raise silent[0]
     (first, model), *others = models.items()
     for name, other in others:
         if differences := _differences(dataclasses.asdict(other.identity), dataclasses.asdict(model.identity)):
@@ -121,54 +132,42 @@ def _differences(there: dict[str, Any], here: dict[str, Any]) -> str:
     )
 
 
-def _begin(record: _Record, grown: Growing, arguments: argparse.Namespace) -> int:
-    """Writes the record into a new file, or compares it with that of the old one; says how many images that has."""
-    if grown.is_new:
-        if record["request"]["seed"] is None:
-            record["request"]["seed"] = secrets.randbits(64)
-        grown.add([(_RECORD, json.dumps(record, indent=1).encode())])
-        return 0
-    _take_over(record, grown.partial)
+def _begin(record: _Record, grown: Growing, name: _Name) -> None:
+    """Writes the record into a new file; of one that was begun, compares it and keeps the images that are whole."""
     request = record["request"]
-    names = map(_namer(arguments, request), range(request["index"], request["index"] + request["count"]))
-    found = grown.keep(chain([_RECORD], names)) - 1
+    if grown.is_new:
+        if request["seed"] is None:
+            request["seed"] = secrets.randbits(64)
+        grown.add([(_RECORD, json.dumps(record, indent=1).encode())])
+        return
+    _take_over(record, grown.partial)
+    indices = range(request["index"], request["index"] + request["count"])
+    found = grown.keep(chain([_RECORD], map(name, indices))) - 1
     note(f"goes on after {found:,} images that are in {grown.partial}")
-    return found
 
 
-def _namer(arguments: argparse.Namespace, request: dict[str, Any]) -> Callable[[int], str]:
-    """Makes what names the image of an index; the names sort as the indices do."""
-    name = namer(arguments, digits=len(str(request["index"] + request["count"] - 1)))
-    return lambda number: f"{name(request['seed'], number)}.{SUFFIXES[request['format']]}"
+def _namer(arguments: argparse.Namespace, request: dict[str, Any]) -> _Name:
+    """Makes what names the image of an index, once the seed is known; the names sort as the indices do."""
+    stem = namer(arguments, digits=len(str(request["index"] + request["count"] - 1)))
+    return lambda index: f"{stem(request['seed'], index)}.{SUFFIXES[request['format']]}"
 
 
 def _draw(
-    record: _Record,
-    grown: Growing,
-    found: int,
-    clients: dict[str, Client],
-    arguments: argparse.Namespace,
-    model: Model,
+    request: dict[str, Any], grown: Growing, name: _Name, servers: Mapping[str, Draw], step: int, patience_s: float
 ) -> None:
-    """Adds the images that are missing."""
-    request = record["request"]
-    name = _namer(arguments, request)
-    start, end = request["index"] + found, request["index"] + request["count"]
-    step = max(1, min(_RANGE_IMAGES, _RANGE_BYTES // (model.height * model.width * model.channels)))
+    """Adds the images that are missing, `step` at a time."""
+    found, count = grown.count - 1, request["count"]
+    start, end = request["index"] + found, request["index"] + count
     ranges = (range(at, min(at + step, end)) for at in range(start, end, step))
-    servers = {server: partial(_stream, client, request, model.identity) for server, client in clients.items()}
     try:
-        with (
-            Progress(request["count"], found) as progress,
-            drawn(servers, ranges, arguments.timeout, progress.note) as parts,
-        ):
+        with Progress(count, found) as progress, drawn(servers, ranges, patience_s, progress.note) as parts:
             for part in parts:
-                grown.add((name(number), data) for number, data in enumerate(part, start))
+                grown.add((name(index), data) for index, data in enumerate(part, start))
                 start += len(part)
                 progress.advance(len(part))
     except BaseException:  # signals too
         if grown.count > 1:
-            kept = f"{grown.count - 1:,} of {request['count']:,} images are in {grown.partial}"
+            kept = f"{grown.count - 1:,} of {count:,} images are in {grown.partial}"
             note(f"{kept}; the same command goes on with them")
         raise
 

@@ -14,10 +14,14 @@ DEFAULT_PORT: Final = 50051
 _MAX_RECONNECT_MS: Final = 5_000  # after it a server that came back is asked again; gRPC itself waits up to two minutes
 
 
-def options() -> list[tuple[str, str | int]]:
+def options(grpc_retries: bool = True) -> list[tuple[str, str | int]]:
     """Gives the channel options: the published service config, which retries and balances round robin, and backoff."""
     config = resources.files("dcgan.v1").joinpath("service_config.json").read_text()
-    return [("grpc.service_config", config), ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_MS)]
+    return [
+        ("grpc.service_config", config),
+        ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_MS),
+        ("grpc.enable_retries", int(grpc_retries)),
+    ]
 
 
 def address_of(target: str) -> str:
