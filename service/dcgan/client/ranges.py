@@ -174,8 +174,8 @@ class _Work:
         return part.images is None and not part.streams
 
     def _overdue(self, stream: _Stream) -> _Part | None:
-        """Finds what the reader waits for, where one other server has had the time to draw all that may come after."""
-        for first in islice(self._window, 1):
-            if first.images is None and len(first.streams) == 1 and first.streams[0].server != stream.server:
-                return first
+        """Finds what the reader waits for, where all that may come after it is drawn and one other server draws it."""
+        first = self._window[0] if self._window else None
+        if first and first.images is None and len(first.streams) == 1 and first.streams[0].server != stream.server:
+            return first
         return None

@@ -49,9 +49,10 @@ class Client:
     Args:
         target: host:port, or several separated by commas, which are balanced.
         timeout_s: seconds for each call, repetitions included; for a stream, seconds without a new image.
-        grpc_retries: False leaves repeating to this client alone, for threads that stream at the same time: with its
-            own retries gRPC (1.85) leaves some of their streams waiting for ever, beyond any deadline, where a server
-            is killed. A queue that is full is then told at once.
+        grpc_retries: False leaves repeating to this client alone, for threads that stream at the same time. With
+            retries of its own gRPC (1.85.1) reports that a stream failed and never hands back what was asked of it
+            before: where a server is killed, one of the threads may wait for ever, beyond any deadline. The price is
+            that a full queue is told at once.
 
     Every method raises the errors of `dcgan.errors`: InvalidRequest for what can't be served as it is, Unavailable
     where no server answers, Overloaded, DeadlineExceeded, and so on. What may be repeated has been repeated by then.
