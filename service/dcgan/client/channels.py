@@ -35,8 +35,8 @@ def address_of(target: str) -> str:
         Unavailable: a name of a list is unknown.
     """
     parts = listed(target)
-    if len(parts) <= 1:
-        return _with_port(parts[0]) if parts else DEFAULT_TARGET
+    if len(parts) == 1:
+        return _with_port(parts[0])
     addresses = [_looked_up(_with_port(part)) for part in parts]
     for family, scheme in ((socket.AF_INET, "ipv4"), (socket.AF_INET6, "ipv6")):
         if all(family in found for found in addresses):
@@ -45,8 +45,8 @@ def address_of(target: str) -> str:
 
 
 def listed(target: str) -> list[str]:
-    """Gives the addresses of a target as they are written, each once."""
-    return list(dict.fromkeys(part.strip() for part in target.split(",") if part.strip()))
+    """Gives the addresses of a target as they are written, each once; of an empty one the default."""
+    return list(dict.fromkeys(part.strip() for part in target.split(",") if part.strip())) or [DEFAULT_TARGET]
 
 
 def _with_port(address: str) -> str:

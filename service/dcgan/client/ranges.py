@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 from dcgan.client.results import Samples
 from dcgan.errors import DcganError, InvalidRequest, LocalError, NotInBundle, Overloaded, UnknownDirection
 
-STREAMS: Final = 2  # of a server: while one waits for its next range the other keeps the device busy; more gain nothing
+STREAMS: Final = 2  # of a server: while one waits for its next range the other keeps the device busy; 4 were no faster
 _AHEAD: Final = 4  # ranges of a stream that may be drawn before the reader takes them
 _ASK_AGAIN_S: Final = 5.0  # after a failure; a server that is replaced comes back in seconds
 _SAID_BY_ALL: Final = (InvalidRequest, LocalError, NotInBundle, UnknownDirection)  # errors that blame the request
