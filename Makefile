@@ -5,7 +5,7 @@ PYTHON ?= python3
 SYSTEM = system
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-system fuzz bench bench-peers bench-scenarios bench-variants bench-dashboard bench-observability bench-gpu soak sbom proto constraints clean
+.PHONY: demo test test-system fuzz bench bench-peers bench-scenarios bench-variants bench-bulk bench-dashboard bench-observability bench-gpu soak sbom proto constraints clean
 
 demo: .venv/demo/ready  ## Starts a server on the bundled model, asks it for pictures, and says where they are.
 	.venv/demo/bin/python deploy/demo.py demo
@@ -32,6 +32,9 @@ bench-scenarios: .venv/bench/ready build/bench/random-64  ## Measures latency, r
 
 bench-variants: .venv/bench/ready build/bench/random-64  ## Measures int8 beside float32, through gRPC and raw; needs h2load.
 	.venv/bench/bin/python tests/benchmarks/variants.py
+
+bench-bulk: .venv/bench/ready  ## Draws a million images into one zip, undisturbed and killed, and compares.
+	.venv/bench/bin/python tests/benchmarks/bulk.py
 
 bench-dashboard: .venv/bench/ready  ## Draws the dashboard of a server that is calm, full and overloaded; needs apt-get.
 	.venv/bench/bin/python tests/benchmarks/dashboard.py

@@ -1,7 +1,7 @@
 """The commands that ask a server: sample, interpolate, arithmetic, encode, score, model.
 
-The larger ones have modules of their own, `sampling` and `sums`. What was drawn is noted on standard error, since an
-output may be /dev/stdout.
+The larger ones have modules of their own, `sampling` with `bulk`, and `sums`. What was drawn is noted on standard
+error, since an output may be /dev/stdout.
 """
 
 import argparse

@@ -33,7 +33,12 @@ def _add_sample(parser: _Parser) -> None:
         help="only the N of --count that score highest, of up to 256. Default: all",
     )
     parser.add_argument("--scores", action="store_true", help="print the score of each image on standard output")
-    parser.add_argument("--output", metavar="DIR", help="folder for one file an image, named by seed and index")
+    parser.add_argument(
+        "--output",
+        metavar="DIR|FILE.zip",
+        help="folder for one file an image, named by seed and index; or a zip of any number of images, "
+        "drawn by all targets side by side, which the same command goes on with where it was interrupted",
+    )
     parser.add_argument("--format", choices=["png", "jpeg", "webp"], default="png", help="of these files. Default: png")
     parser.add_argument("--grid", metavar="FILE", help="one picture of all images instead: .png, .jpg or .webp")
     parser.add_argument("--latents", metavar="FILE", help="keep the latents too: .npy, float32 [count, latent_dim]")

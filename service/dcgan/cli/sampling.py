@@ -25,13 +25,18 @@ from dcgan.latents import Expression
 
 _Sink: TypeAlias = Callable[[Samples], None]
 
-_SUFFIXES: Final = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+SUFFIXES: Final = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 _MOST_IN_GRID: Final = 10_000
 _LISTED: Final = 1_000  # expressions that are held at a time
 
 
 def sample(arguments: argparse.Namespace) -> int:
-    """Draws images into files, a grid, and a file of latents."""
+    """Draws images into files, a grid, and a file of latents; or into a zip, see `bulk`."""
+    if arguments.output and arguments.output.lower().endswith(".zip"):
+        from dcgan.cli import bulk
+
+        return bulk.sample(arguments)
+
     _check(arguments)
     count = len(arguments.expressions) or arguments.count or 1
     kept = arguments.keep_best or count
@@ -75,12 +80,12 @@ def _chunks(client: Client, arguments: argparse.Namespace, count: int) -> Iterat
     for start in range(0, count, step):
         size = min(step, count - start)
         if expressions:
-            drawn = _asked(client, arguments, _moved(expressions[start : start + size], arguments.direction))
+            drawn = _asked(client, arguments, moved(expressions[start : start + size], arguments.direction))
             yield from (_renumbered(chunk, None, start) for chunk in drawn)
         elif arguments.direction:
             numbers = range(first + start, first + start + size)
             seeds = [latents.seed(seed, number, truncation=arguments.truncation) for number in numbers]
-            drawn = _asked(client, arguments, _moved(seeds, arguments.direction))
+            drawn = _asked(client, arguments, moved(seeds, arguments.direction))
             yield from (_renumbered(chunk, seed, first + start) for chunk in drawn)
         else:
             yield from _asked(client, arguments, size, seed, first + start, arguments.truncation)
@@ -115,7 +120,7 @@ def _asked(
     return client.stream_samples(what, **options)
 
 
-def _moved(expressions: Sequence[Expression], directions: Sequence[tuple[str, float]]) -> list[Expression]:
+def moved(expressions: Sequence[Expression], directions: Sequence[tuple[str, float]]) -> list[Expression]:
     """Adds each direction at its strength to every expression."""
     if not directions:
         return list(expressions)
@@ -131,9 +136,9 @@ def _renumbered(chunk: Samples, seed: int | None, first: int) -> Samples:
 
 def _sinks(arguments: argparse.Namespace, count: int, stack: ExitStack) -> Iterator[_Sink]:
     """Opens what the images are to be written to; the latents' file and the grid appear when all went well."""
-    name = _namer(arguments)
+    name = namer(arguments)
     if arguments.output:
-        yield _file_sink(made_folder(arguments.output), _SUFFIXES[arguments.format], name)
+        yield _file_sink(made_folder(arguments.output), SUFFIXES[arguments.format], name)
     if arguments.latents:
         yield _latent_sink(arguments.latents, count, stack)
     if arguments.grid:
@@ -144,28 +149,28 @@ def _sinks(arguments: argparse.Namespace, count: int, stack: ExitStack) -> Itera
         yield _score_sink(name)
 
 
-def _namer(arguments: argparse.Namespace) -> Callable[[Samples, int], str]:
-    """Makes what names each image by all that it depends on."""
+def namer(arguments: argparse.Namespace, digits: int = 1) -> Callable[[int | None, int], str]:
+    """Makes what names each image, of a seed and with a number, by all that it depends on."""
     cut = "" if arguments.truncation is None else f"-truncation-{arguments.truncation:g}"
     moves = "".join(f"-{name}-{strength:g}" for name, strength in arguments.direction)
 
-    def name(chunk: Samples, number: int) -> str:
-        return f"image-{number}" if chunk.seed is None else f"seed-{chunk.seed}-index-{number}{cut}{moves}"
+    def name(seed: int | None, number: int) -> str:
+        return f"image-{number}" if seed is None else f"seed-{seed}-index-{number:0{digits}}{cut}{moves}"
 
     return name
 
 
-def _file_sink(folder: Path, suffix: str, name: Callable[[Samples, int], str]) -> _Sink:
+def _file_sink(folder: Path, suffix: str, name: Callable[[int | None, int], str]) -> _Sink:
     """Writes each image to a file of its own, whose name says what it shows."""
 
     def write(chunk: Samples) -> None:
         for number, data in zip(chunk.numbers, chunk.encoded, strict=True):
-            images.save(folder / f"{name(chunk, number)}.{suffix}", data)
+            images.save(folder / f"{name(chunk.seed, number)}.{suffix}", data)
 
     return write
 
 
-def _score_sink(name: Callable[[Samples, int], str]) -> _Sink:
+def _score_sink(name: Callable[[int | None, int], str]) -> _Sink:
     """Prints a line an image."""
     begun = False
 
@@ -176,7 +181,7 @@ def _score_sink(name: Callable[[Samples, int], str]) -> _Sink:
             say(SCORE_HEADER)
         begun = True
         for at, number in enumerate(chunk.numbers):
-            say(score_line(name(chunk, number), chunk.scores, at))
+            say(score_line(name(chunk.seed, number), chunk.scores, at))
 
     return write
 

@@ -3,6 +3,7 @@
 `sync` and `aio` make the calls. Everything else is shared: `sources`, `uploads` and `messages` between Python values
 and the API, `results` what comes back, `streams`, `encoding` and `scores` what to ask next, `models` the description of
 a model, `retries` when to ask again, `channels` where. Of these only `uploads` reads files, and all others are pure.
+`ranges` sets several clients to one work, in threads of its own.
 """
 
 from dcgan.client.aio import AsyncClient

@@ -14,10 +14,14 @@ DEFAULT_PORT: Final = 50051
 _MAX_RECONNECT_MS: Final = 5_000  # after it a server that came back is asked again; gRPC itself waits up to two minutes
 
 
-def options() -> list[tuple[str, str | int]]:
+def options(grpc_retries: bool = True) -> list[tuple[str, str | int]]:
     """Gives the channel options: the published service config, which retries and balances round robin, and backoff."""
     config = resources.files("dcgan.v1").joinpath("service_config.json").read_text()
-    return [("grpc.service_config", config), ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_MS)]
+    return [
+        ("grpc.service_config", config),
+        ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_MS),
+        ("grpc.enable_retries", int(grpc_retries)),
+    ]
 
 
 def address_of(target: str) -> str:
@@ -30,14 +34,19 @@ def address_of(target: str) -> str:
     Raises:
         Unavailable: a name of a list is unknown.
     """
-    parts = [part.strip() for part in target.split(",") if part.strip()]
-    if len(parts) <= 1:
-        return _with_port(parts[0]) if parts else DEFAULT_TARGET
+    parts = listed(target)
+    if len(parts) == 1:
+        return _with_port(parts[0])
     addresses = [_looked_up(_with_port(part)) for part in parts]
     for family, scheme in ((socket.AF_INET, "ipv4"), (socket.AF_INET6, "ipv6")):
         if all(family in found for found in addresses):
             return f"{scheme}:{','.join(found[family] for found in addresses)}"
     raise Unavailable(f"the addresses {target} have neither IPv4 nor IPv6 in common, and a list can't mix them")
+
+
+def listed(target: str) -> list[str]:
+    """Gives the addresses of a target as they are written, each once; of an empty one the default."""
+    return list(dict.fromkeys(part.strip() for part in target.split(",") if part.strip())) or [DEFAULT_TARGET]
 
 
 def _with_port(address: str) -> str:

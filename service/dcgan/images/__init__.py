@@ -2,8 +2,8 @@
 
 Images are uint8 of shape (h, w, c), many of one shape (n, h, w, c); c is 1 for grey and 3 for RGB, 0 is black.
 `codecs` turns them into files' bytes and back, by the fastest of the `encoders` at hand; `fitting` brings them
-to one shape, `layout` puts many into one,
-`sheets` draws the arithmetic sheet, `animations` writes GIF and WebP, `files` is the one place that touches the disk.
+to one shape, `layout` puts many into one, `sheets` draws the arithmetic sheet, `animations` writes GIF and WebP. Only
+`files` touches the disk, and `archive` for what is too large to be written at once.
 Pillow and the encoders are loaded at first use.
 """
 

@@ -17,14 +17,15 @@ _ADVICE: Final = {
     errno.ENOENT: "its folder does not exist; create it first",
     errno.ENOTDIR: "a part of its path is a file and not a folder",
     errno.EISDIR: "it is a folder; name a file",
-    errno.ENOSPC: "the disk is full; nothing was kept of it",
-    errno.EDQUOT: "the disk quota is used up; nothing was kept of it",
-    errno.EFBIG: "it would be larger than files may be; nothing was kept of it",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "it would be larger than files may be",
     errno.EACCES: "this user may not write there",
     errno.EPERM: "this user may not write there",
     errno.EROFS: "the file system is read-only",
     errno.ENAMETOOLONG: "its name is too long",
 }
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def save(path: str | Path, data: bytes) -> None:
@@ -41,7 +42,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     refuses; other errors of the body pass through, and nothing is left behind.
     """
     target = Path(path)
-    try:
+    with refusals_told(path, "nothing was kept of it"):
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder")
         if target.exists() and not target.is_file():  # asked before resolving, since a pipe's own name leads nowhere
@@ -50,10 +51,19 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             return
         target = target.resolve()  # a link stays a link: the file that it points to is replaced
         yield from _written_beside(target)
+
+
+@contextmanager
+def refusals_told(path: str | Path, kept: str) -> Iterator[None]:
+    """Makes an OutputError of what the disk refuses in the body; where there is no room, it says what was `kept`."""
+    try:
+        yield
     except BrokenPipeError:
         raise  # whoever read from the pipe has enough; that is no error of ours
     except OSError as error:
         why = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+        if error.errno in _FULL:
+            why = f"{why}; {kept}"
         raise OutputError(f"can't write {path}: {why}", path=path) from error
 
 
