@@ -43,8 +43,7 @@ def sample(arguments: argparse.Namespace) -> int:
     path = Path(arguments.output)
     with ExitStack() as stack:
         clients = {
-            name: stack.enter_context(Client(name, timeout_s=arguments.timeout, grpc_retries=False))
-            for name in listed(arguments.target)
+            name: stack.enter_context(Client(name, timeout_s=arguments.timeout)) for name in listed(arguments.target)
         }
         model = _model_of_all(clients)
         record = _record(arguments, model)

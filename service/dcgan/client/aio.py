@@ -45,7 +45,7 @@ class AsyncClient:
         async with dcgan.connect_async("localhost:50051") as client:
             (await client.sample(16, seed=7)).images  # uint8 (16, height, width, channels)
 
-    Arguments (but for grpc_retries), methods and errors are as in `Client`. A task that is cancelled cancels its call.
+    Arguments, methods and errors are those of `Client`. A task that is cancelled cancels its call.
     """
 
     def __init__(self, target: str = DEFAULT_TARGET, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:

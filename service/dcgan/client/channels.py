@@ -14,13 +14,18 @@ DEFAULT_PORT: Final = 50051
 _MAX_RECONNECT_MS: Final = 5_000  # after it a server that came back is asked again; gRPC itself waits up to two minutes
 
 
-def options(grpc_retries: bool = True) -> list[tuple[str, str | int]]:
-    """Gives the channel options: the published service config, which retries and balances round robin, and backoff."""
+def options() -> list[tuple[str, str | int]]:
+    """Gives the channel options: the published service config, which balances round robin, and backoff.
+
+    Its retries are off: `retries` decides alone. With retries of its own gRPC (1.85.1) may report that a stream failed
+    and never hand back what was asked of it before: where a server was killed, one of two threads that streamed waited
+    for ever, beyond any deadline.
+    """
     config = resources.files("dcgan.v1").joinpath("service_config.json").read_text()
     return [
         ("grpc.service_config", config),
         ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_MS),
-        ("grpc.enable_retries", int(grpc_retries)),
+        ("grpc.enable_retries", 0),
     ]
 
 

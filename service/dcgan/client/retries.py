@@ -1,9 +1,8 @@
 """When to try again, for how long, and what to say in the end. Pure policy; the clients wait and call.
 
-Every call of the API is pure, so anything that doesn't blame the request may be repeated. gRPC itself repeats calls
-that were refused before their first message, as service_config.json says. Added here are:
-- a CANCELLED that the caller never asked for, which a stopping or a flooded server gives, and UNAVAILABLE once gRPC
-  gave up;
+Every call of the API is pure, so anything that doesn't blame the request may be repeated:
+- UNAVAILABLE, and a CANCELLED that the caller never asked for, which a stopping or a flooded server gives;
+- RESOURCE_EXHAUSTED, when the server says that it may come back, as often as service_config.json tells other clients;
 - streams: whatever cuts one goes on with the next image. A stream as a whole has no deadline, since it may have any
   length; every attempt has one, and an attempt that brought images is followed by another.
 """
@@ -27,8 +26,9 @@ from dcgan.errors import (
 )
 
 PATIENCE_S: Final = 3.0  # after a first failure, for another server to take over or the same to come back
-FIRST_CONTACT_S: Final = 1.0  # for a target that never answered; gRPC's own attempts take longer if there is no server
+FIRST_CONTACT_S: Final = 1.0  # for a target that never answered
 NO_SERVER: Final = "target"  # key in the metadata of an Unavailable that no server has said
+_ATTEMPTS: Final = 5  # at a call that a full queue refuses, maxAttempts of service_config.json
 _FIRST_DELAY_S: Final = 0.1
 _LONGEST_DELAY_S: Final = 1.0
 
@@ -101,8 +101,9 @@ class Tries:
 
     def _delay(self, error: DcganError) -> float | None:
         backoff_s = min(_FIRST_DELAY_S * 2.0**self._failures, _LONGEST_DELAY_S) * random.uniform(0.75, 1.25)
-        # that a queue is full gRPC has heard often enough at a call's start; only later it hears nothing
-        if isinstance(error, Unavailable) or (isinstance(error, Overloaded) and self._resumed):
+        if isinstance(error, Overloaded) and not self._resumed and self._failures >= _ATTEMPTS - 1:
+            return None
+        if isinstance(error, Unavailable | Overloaded):
             return max(error.retry_after_s or 0.0, backoff_s)
         return backoff_s if isinstance(error, Cancelled) else None
 

@@ -49,20 +49,14 @@ class Client:
     Args:
         target: host:port, or several separated by commas, which are balanced.
         timeout_s: seconds for each call, repetitions included; for a stream, seconds without a new image.
-        grpc_retries: False leaves repeating to this client alone, for threads that stream at the same time. With
-            retries of its own gRPC (1.85.1) reports that a stream failed and never hands back what was asked of it
-            before: where a server is killed, one of the threads may wait for ever, beyond any deadline. The price is
-            that a full queue is told at once.
 
     Every method raises the errors of `dcgan.errors`: InvalidRequest for what can't be served as it is, Unavailable
     where no server answers, Overloaded, DeadlineExceeded, and so on. What may be repeated has been repeated by then.
     """
 
-    def __init__(
-        self, target: str = DEFAULT_TARGET, *, timeout_s: float = DEFAULT_TIMEOUT_S, grpc_retries: bool = True
-    ) -> None:
+    def __init__(self, target: str = DEFAULT_TARGET, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         self._target, self._timeout_s = target, timeout_s
-        self._channel = grpc.insecure_channel(address_of(target), options=options(grpc_retries))
+        self._channel = grpc.insecure_channel(address_of(target), options=options())
         self._stub = dcgan_pb2_grpc.GeneratorServiceStub(self._channel)
         self._answered = False
 
