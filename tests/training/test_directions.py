@@ -20,7 +20,7 @@ from dcgan_training.errors import DataError
 from runs import SUBSET
 
 LABELS = SUBSET / "train-labels-idx1-ubyte.gz"
-PLAIN = {"directions": {}, "calibration": None, "encoder": None}
+PLAIN = {"variants": {}, "directions": {}, "calibration": None, "encoder": None}
 QUICK = Plan(seed=3, samples=2000, shown=6000)
 RANDOM = np.random.Generator(np.random.PCG64(5))
 

@@ -184,7 +184,7 @@ def test_the_card_says_what_a_score_is_not(exported: Path) -> None:
     card = (exported / "MODEL_CARD.md").read_text()
     spec = bundle.load(exported).manifest.calibration
     assert spec is not None
-    assert f"## Score\n\n{section(spec, True)}\n\n## Licence" in card
+    assert f"## Score\n\n{section(spec, True)}\n\n## " in card
     assert "no likelihood" in card
     assert f"--output {exported.name} --held-out HELD_OUT" in card
 

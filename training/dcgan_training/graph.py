@@ -62,7 +62,8 @@ class GraphBuilder:
     def add(self, operator: str, *inputs: str, output: str = "", domain: str = "", **attributes: object) -> str:
         """Adds a node, of ONNX itself or another domain, and gives the name of its output."""
         name = output or f"{operator.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, domain=domain, **attributes))  # type: ignore[arg-type]
+        node = helper.make_node(operator, list(inputs), [name], name, None, domain or None, None, **attributes)
+        self._nodes.append(node)
         return name
 
     def weight(self, name: str, values: Values) -> str:
