@@ -149,6 +149,17 @@ def test_a_stream_that_another_version_replaced_says_so() -> None:
         tries.delay_after(replaced)
 
 
+def test_that_a_version_is_gone_is_said_whatever_another_server_said_last() -> None:
+    """Where one server has a new version and the other one stops, the first says why the rest can't be had."""
+    clock = Clock()
+    tries = Tries("here", 30.0, True, clock.read)
+    tries.progressed()
+    tries.delay_after(failure(VersionNotServed("1", "2")))
+    clock.now += 10.0
+    with pytest.raises(BundleChanged):
+        tries.delay_after(failure(Draining(5)))
+
+
 def test_a_stream_that_ends_without_an_image_is_an_error_and_no_endless_loop() -> None:
     """A server that ends a stream too early would be asked for ever otherwise."""
     tries = Tries("here", 30.0, True, Clock().read)

@@ -52,6 +52,7 @@ class Tries:
         self._first_failure = 0.0
         self._moved = False  # whether this attempt brought something
         self._resumed = False  # whether any earlier one did
+        self._replaced: BundleChanged | None = None  # what a server has said since images came, while others failed
 
     def timeout_s(self) -> float:
         """Seconds that the next attempt may take."""
@@ -80,6 +81,7 @@ class Tries:
         error = error_of(failure, self._target, self._timeout_s)
         if isinstance(error, VersionNotServed) and (self._moved or self._resumed):
             error = BundleChanged.restored(f"the rest of the stream can't be had: {error.message}", error.metadata)
+            self._replaced = error
         if self._moved:
             self._start_anew()
             if isinstance(error, DeadlineExceeded):
@@ -88,7 +90,7 @@ class Tries:
             self._first_failure = self._clock()
         delay = self._delay(error)
         if delay is None or self._clock() + delay > self._end(error):
-            raise error from failure
+            raise self._replaced or error from failure
         self._failures += 1
         return delay
 
@@ -96,6 +98,7 @@ class Tries:
         """Forgets failures and time, since images came."""
         self._began = self._clock()
         self._failures = 0
+        self._replaced = None
         self._resumed = True
         self._moved = False
 
