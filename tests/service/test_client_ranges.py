@@ -1,6 +1,7 @@
 """Ranges drawn side by side: order, a bounded window, servers that are slow, fail, come back, or say no."""
 
 import threading
+from itertools import count
 
 import pytest
 
@@ -98,9 +99,43 @@ def test_where_all_servers_fail_so_does_the_reader():
 
 @pytest.mark.parametrize("error", [InvalidField("seeds.truncation", 9, "up to 8"), KeyError("a defect")])
 def test_an_error_that_all_would_give_ends_it_at_once(error):
-    """The request's fault, or ours."""
+    """The request's fault, or ours; though another server draws."""
+    asked = threading.Event()
+
+    def patient(numbers):
+        assert asked.wait(30)
+        yield from images(numbers)
+
+    def raising(_):
+        asked.set()
+        raise error
+
     with pytest.raises(type(error)):
-        all_of({"a": images, "b": failing(error)}) and pytest.fail("nobody asked b")
+        all_of({"a": patient, "b": raising})
+
+
+def test_a_server_that_is_back_draws_on_when_the_other_one_goes(monkeypatch):
+    """As when two are replaced one after the other, the second before the first was asked again."""
+    monkeypatch.setattr(ranges, "_ASK_AGAIN_S", 0.2)
+    a_failed, b_drew = threading.Event(), threading.Event()
+    calls = count(1)
+
+    def first(numbers):
+        call = next(calls)
+        if call == STREAMS:
+            a_failed.set()
+        if call <= STREAMS:
+            raise Unavailable("a is replaced")
+        yield from images(numbers)
+
+    def second(numbers):
+        if b_drew.is_set():
+            raise Unavailable("b is replaced")
+        assert a_failed.wait(30)
+        b_drew.set()
+        yield from images(numbers)
+
+    assert all_of({"a": first, "b": second}) == EXPECTED
 
 
 def test_a_server_with_a_full_queue_is_asked_again():

@@ -125,6 +125,16 @@ def test_a_call_that_a_full_queue_refuses_is_made_five_times_when_it_may_come_ba
         tries.delay_after(refused)
 
 
+def test_a_server_that_fails_after_it_was_full_gets_the_same_patience() -> None:
+    """Though waiting for a full queue took longer than that; and failures use up none of the five attempts."""
+    clock = Clock()
+    tries = Tries("here", 30.0, False, clock.read)
+    clock.now += tries.delay_after(failure(Overloaded("full", 4.0)))
+    for _ in range(4):
+        clock.now += tries.delay_after(bare(grpc.StatusCode.UNAVAILABLE))
+    assert tries.delay_after(failure(Overloaded("full", 0.1))) >= 0.1
+
+
 def test_a_stream_waits_as_long_as_a_server_that_is_full_asks_for() -> None:
     """However often, once it has begun."""
     tries = Tries("here", 30.0, True, Clock().read)

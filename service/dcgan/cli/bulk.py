@@ -24,7 +24,7 @@ from dcgan.client import Client, Identity, Model, Samples
 from dcgan.client.channels import listed
 from dcgan.client.options import StreamOptions
 from dcgan.client.ranges import Draw, drawn
-from dcgan.errors import DcganError, DeadlineExceeded, OutputError, Unavailable
+from dcgan.errors import Cancelled, DcganError, DeadlineExceeded, OutputError, Unavailable
 from dcgan.images.archive import Growing, first_entry, growing
 from dcgan.latents import Expression
 
@@ -82,7 +82,7 @@ def _model_of_all(clients: dict[str, Client]) -> Model:
     for name, client in clients.items():
         try:
             models[name] = client.model()
-        except (Unavailable, DeadlineExceeded) as error:
+        except (Cancelled, Unavailable, DeadlineExceeded) as error:
             silent.append(error)
     if not models:
         raise silent[0]

@@ -8,7 +8,7 @@ drawn by a free server too, and whoever is first has drawn it.
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,9 +45,9 @@ def drawn(
     """
     streams = [_Stream(name, draw, patience_s) for name, draw in servers.items() for _ in range(STREAMS)]
     work = _Work(ranges, streams)
-    for stream in streams:
-        threading.Thread(target=stream.run, args=(work, note), name=f"draw from {stream.server}").start()
     try:
+        for stream in streams:
+            threading.Thread(target=stream.run, args=(work, note), name=f"draw from {stream.server}").start()
         yield work.taken()
     finally:
         work.end()
@@ -109,6 +109,8 @@ class _Work:
         self._changed = threading.Condition()
         self._window = deque(map(_Part, islice(ranges, _AHEAD * len(streams))))
         self._lost: set[_Stream] = set()
+        self._servers = {one.server for one in streams}
+        self._failures: Counter[str] = Counter()  # by server, since a range was drawn
         self._error: Exception | None = None
         self.ended = False
 
@@ -152,6 +154,9 @@ class _Work:
         """Takes what was drawn; says whether the server had been lost and is back."""
         with self._changed:
             part.images = images
+            if isinstance(self._error, DcganError) and not isinstance(self._error, _SAID_BY_ALL):
+                self._error = None  # all were lost while the reader had enough, and one is back
+            self._failures.clear()
             self._changed.notify_all()
             was_lost = stream in self._lost
             self._lost.discard(stream)
@@ -163,8 +168,11 @@ class _Work:
             known = any(one.server == stream.server for one in self._lost)
             part.streams.remove(stream)
             self._lost.add(stream)
+            self._failures[stream.server] += 1
             left = {one.server for one in self._streams if one not in self._lost}
-            if not left or isinstance(error, _SAID_BY_ALL) or not isinstance(error, DcganError):
+            # one that was lost may be back but isn't asked at once: where there are others it gets another chance
+            hopeless = not left and (len(self._servers) == 1 or min(self._failures[one] for one in self._servers) > 1)
+            if hopeless or isinstance(error, _SAID_BY_ALL) or not isinstance(error, DcganError):
                 self._error = error
             self._changed.notify_all()
             return not known and self._error is None and bool(left - {stream.server})

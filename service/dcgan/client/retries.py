@@ -48,7 +48,7 @@ class Tries:
     ) -> None:
         self._target, self._timeout_s, self._answered, self._clock = target, timeout_s, answered, clock
         self._began = clock()
-        self._failures = 0
+        self._failures = self._refusals = 0  # refusals are by full queues, and no failures
         self._first_failure = 0.0
         self._moved = False  # whether this attempt brought something
         self._resumed = False  # whether any earlier one did
@@ -81,30 +81,36 @@ class Tries:
         error = error_of(failure, self._target, self._timeout_s)
         if isinstance(error, VersionNotServed) and (self._moved or self._resumed):
             error = BundleChanged.restored(f"the rest of the stream can't be had: {error.message}", error.metadata)
-            self._replaced = error
         if self._moved:
             self._start_anew()
             if isinstance(error, DeadlineExceeded):
                 return 0.0  # images came: only this attempt's time was over
-        if not self._failures:
+        if isinstance(error, BundleChanged):
+            self._replaced = error
+        if isinstance(error, Overloaded):
+            self._answered = True  # by a server that is there
+        elif not self._failures:
             self._first_failure = self._clock()
         delay = self._delay(error)
         if delay is None or self._clock() + delay > self._end(error):
             raise self._replaced or error from failure
-        self._failures += 1
+        self._refusals += isinstance(error, Overloaded)
+        self._failures += not isinstance(error, Overloaded)
         return delay
 
     def _start_anew(self) -> None:
         """Forgets failures and time, since images came."""
         self._began = self._clock()
-        self._failures = 0
+        self._failures = self._refusals = 0
         self._replaced = None
         self._resumed = True
         self._moved = False
 
     def _delay(self, error: DcganError) -> float | None:
-        backoff_s = min(_FIRST_DELAY_S * 2.0**self._failures, _LONGEST_DELAY_S) * random.uniform(0.75, 1.25)
-        if isinstance(error, Overloaded) and not self._resumed and self._failures >= _ATTEMPTS - 1:
+        backoff_s = min(_FIRST_DELAY_S * 2.0 ** (self._failures + self._refusals), _LONGEST_DELAY_S) * random.uniform(
+            0.75, 1.25
+        )
+        if isinstance(error, Overloaded) and not self._resumed and self._refusals >= _ATTEMPTS - 1:
             return None
         if isinstance(error, Unavailable | Overloaded):
             return max(error.retry_after_s or 0.0, backoff_s)

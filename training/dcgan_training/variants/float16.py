@@ -5,11 +5,16 @@ from collections.abc import Iterator
 import onnx
 from onnxruntime.transformers import float16, onnx_model
 
+from dcgan_training.errors import RunError
+
 
 def to_float16(generator: bytes) -> bytes:
     """Converts generator.onnx.
 
     What turns the image's values into pixels stays in float32, which between 128 and 256 is finer than float16's 1/8.
+
+    Raises:
+        RunError: it is none that this program writes.
     """
     model = onnx.load_model_from_string(generator)
     converted: onnx.ModelProto = float16.convert_float_to_float16(
@@ -23,7 +28,9 @@ def to_float16(generator: bytes) -> bytes:
 def _to_pixels(graph: onnx.GraphProto) -> Iterator[str]:
     """Names the nodes that `graph.to_pixels` added: the way back from the cast to uint8 over four operators."""
     makers = {node.output[0]: node for node in graph.node}
-    node = next(node for node in graph.node if node.op_type == "Cast")
-    for _ in ("Clip", "Round", "Mul", "Add"):
-        node = makers[node.input[0]]
+    node = next((node for node in graph.node if node.op_type == "Cast"), None)
+    for operator in ("Clip", "Round", "Mul", "Add"):
+        node = makers.get(node.input[0]) if node is not None else None
+        if node is None or node.op_type != operator:
+            raise RunError("its last operators aren't those that this program writes")
         yield node.name
