@@ -14,11 +14,12 @@ import grpc
 import load
 
 from dcgan.cgroup import usable_cores
+from dcgan.generator import CPU, CUDA
 from dcgan.v1 import dcgan_pb2 as pb
 from dcgan.v1 import dcgan_pb2_grpc
 from processes import Serving, serve
 
-PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+PROVIDERS = {"cuda": CUDA, "cpu": CPU}
 
 CLIENTS = min(usable_cores(), 8)
 IN_FLIGHT_IMAGES = 2048  # of all clients of a server: several of its largest batches

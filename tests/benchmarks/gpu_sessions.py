@@ -10,12 +10,12 @@ import numpy as np
 import onnxruntime
 
 from dcgan import bundle as bundles
+from dcgan.generator import CPU, CUDA, levels_apart
 from dcgan.generator.binding import Bound
 from dcgan.generator.cuda import provider_options
 from dcgan.generator.sessions import Session
 from dcgan.latents import draw
 
-CUDA = "CUDAExecutionProvider"
 SEARCHES = ("HEURISTIC", "EXHAUSTIVE", "DEFAULT")
 WARM_RUNS = 5
 AS_SERVED = "as served"
@@ -111,10 +111,10 @@ def _session(graph: bytes, device: str, most: int, different: Mapping[str, str])
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     if device == "cpu":
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(graph, options, providers=[CPU])
     onnxruntime.preload_dlls()
     chosen = {**provider_options(graph, most), **different}
-    providers = [(CUDA, chosen), "CPUExecutionProvider"]
+    providers = [(CUDA, chosen), CPU]
     session = onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=False)
     if session.get_providers()[0] != CUDA:
         raise RuntimeError(f"onnxruntime took {session.get_providers()[0]}")
@@ -138,7 +138,7 @@ def parity(bundle: bundles.Bundle, variant: str, device: str, count: int) -> lis
     found = []
     for batch in session.batch_sizes:
         images = drawn(batch, np.arange(count))
-        off = np.abs(images.astype(np.int16) - expected)
+        apart = levels_apart(images, expected)
         same, shuffled = np.array_equal(images, alone), np.array_equal(images, drawn(batch, order))
-        found.append(Parity(variant, batch, int(off.max()), float(off.mean()), same, shuffled))
+        found.append(Parity(variant, batch, *apart, same, shuffled))
     return found

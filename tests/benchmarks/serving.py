@@ -57,17 +57,22 @@ Case: TypeAlias = tuple["pb.Format.ValueType", int, int]  # format, images a cal
 
 def main() -> None:
     """Measures every case on every bundle and writes what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    models = ["fashion", "build/bench/random-32", "build/bench/random-64"]
+    options = asked(__doc__, ["fashion", "build/bench/random-32", "build/bench/random-64"], rounds=10, seconds=1.0)
+    for model in options.model:
+        one_bundle(model, options)
+
+
+def asked(description: str | None, models: list[str], rounds: int, seconds: float) -> argparse.Namespace:
+    """Reads the command line of a benchmark of bundles with h2load, and makes the folder for what it writes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", default=models, help=f"bundles. Default: {' '.join(models)}")
-    parser.add_argument("--rounds", type=int, default=10, help="of every case. Default: 10")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of every round. Default: 1")
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"of every case. Default: {rounds}")
+    parser.add_argument("--seconds", type=float, default=seconds, help=f"of every round. Default: {seconds:g}")
     parser.add_argument("--output", type=Path, default=Path("build/bench"), help="folder. Default: build/bench")
     options = parser.parse_args()
     load.require()
     options.output.mkdir(parents=True, exist_ok=True)
-    for model in options.model:
-        one_bundle(model, options)
+    return options
 
 
 def one_bundle(model: str, options: argparse.Namespace) -> None:

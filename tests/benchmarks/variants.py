@@ -4,7 +4,6 @@ Run by `make bench-variants`. Prints a Markdown table and writes it to build/ben
 Ratios are to the best that raw onnxruntime does with the float32 generator in this process, as in `serving`.
 """
 
-import argparse
 import statistics
 import sys
 from collections.abc import Iterator
@@ -27,15 +26,7 @@ HEADER = "| what | images a call | clients | images/s | of raw float32 | p50 ms 
 
 def main() -> None:
     """Measures every case of both variants on every bundle."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    models = ["fashion", "build/bench/random-64"]
-    parser.add_argument("--model", nargs="+", default=models, help=f"bundles. Default: {' '.join(models)}")
-    parser.add_argument("--rounds", type=int, default=7, help="of every case. Default: 7")
-    parser.add_argument("--seconds", type=float, default=1.5, help="of every round. Default: 1.5")
-    parser.add_argument("--output", type=Path, default=Path("build/bench"), help="folder. Default: build/bench")
-    options = parser.parse_args()
-    load.require()
-    options.output.mkdir(parents=True, exist_ok=True)
+    options = serving.asked(__doc__, ["fashion", "build/bench/random-64"], rounds=7, seconds=1.5)
     report = []
     for model in options.model:
         for line in one_bundle(model, options.rounds, options.seconds):

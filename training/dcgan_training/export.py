@@ -308,8 +308,8 @@ def _parity(runtime: generator.Generator, source: Generator, settings: Settings)
 
 
 def _difference(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> Parity:
-    levels = np.abs(ours.astype(np.int16) - theirs)
-    return Parity(batch_size=len(ours), max_levels=int(levels.max()), mean_levels=float(levels.mean()))
+    largest, mean = generator.levels_apart(ours, theirs)
+    return Parity(batch_size=len(ours), max_levels=largest, mean_levels=mean)
 
 
 def _values(settings: Settings, count: int) -> latents.Floats32:

@@ -20,6 +20,7 @@ from torch import nn
 
 from dcgan.bundle import GENERATOR, Bundle
 from dcgan.errors import BundleError
+from dcgan.generator import levels_apart
 from dcgan.latents import Floats32
 from dcgan_training.graph import OPSET
 from dcgan_training.networks import to_uint8
@@ -102,7 +103,7 @@ def read(bundle: Bundle) -> Weights:
     weights = _weights(onnx.load_model_from_string(bundle.generator).graph, file)
     with torch.no_grad():
         drawn = to_uint8(FrozenGenerator(weights)(torch.from_numpy(bundle.golden_latents))).numpy()
-    if drawn.shape != bundle.golden_images.shape or _levels_apart(drawn, bundle.golden_images) > 1:
+    if drawn.shape != bundle.golden_images.shape or levels_apart(drawn, bundle.golden_images)[0] > 1:
         raise BundleError(file, "draws something else than its layers say, so nothing can be derived from them")
     return weights
 
@@ -154,7 +155,3 @@ def _floats(values: np.ndarray) -> Floats32:
     if values.dtype != np.float32:
         raise ValueError(f"it has weights in {values.dtype}")
     return values.copy()
-
-
-def _levels_apart(one: np.ndarray, other: np.ndarray) -> int:
-    return int(np.abs(one.astype(np.int16) - other).max())

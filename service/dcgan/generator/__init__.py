@@ -17,7 +17,19 @@ from dcgan.generator.parts import Part, PartName, parts_of
 from dcgan.generator.sessions import CPU, CUDA, RUNTIME_VERSION, Array, Device, Session, rows_per_s
 from dcgan.latents import Floats32
 
-__all__ = ["CPU", "CUDA", "RUNTIME_VERSION", "Array", "Device", "Generator", "Images", "Part", "PartName", "parts_of"]
+__all__ = [
+    "CPU",
+    "CUDA",
+    "RUNTIME_VERSION",
+    "Array",
+    "Device",
+    "Generator",
+    "Images",
+    "Part",
+    "PartName",
+    "levels_apart",
+    "parts_of",
+]
 
 Images: TypeAlias = NDArray[np.uint8]
 
@@ -75,13 +87,13 @@ class Generator:
         images = self._session.checked({"latents": bundle.golden_latents}, self._kinds)["images"]
         if np.array_equal(images, bundle.golden_images):
             return True
-        off = np.abs(images.astype(np.int16) - bundle.golden_images)
+        largest, mean = levels_apart(images, bundle.golden_images)
         allowed = self._allowed
-        if off.max() > allowed.max_levels or off.mean() > allowed.mean_levels:
+        if largest > allowed.max_levels or mean > allowed.mean_levels:
             raise BundleError(
                 self._file,
-                f"doesn't give the golden images on {self.provider}: off by {off.max()} grey levels at most and "
-                f"{off.mean():.3f} in the mean, where {allowed.max_levels} and {allowed.mean_levels:.3f} are allowed",
+                f"doesn't give the golden images on {self.provider}: off by {largest} grey levels at most and "
+                f"{mean:.3f} in the mean, where {allowed.max_levels} and {allowed.mean_levels:.3f} are allowed",
             )
         return False
 
@@ -93,6 +105,12 @@ class Generator:
         for size in self._session.batch_sizes:
             zeros = np.zeros((size, bundle.manifest.latent.dim), np.float32)
             self._session.checked({"latents": zeros}, self._kinds)
+
+
+def levels_apart(images: Images, others: Images) -> tuple[int, float]:
+    """Compares images of one shape: the largest and the mean difference of their pixels, in grey levels of 255."""
+    levels = np.abs(images.astype(np.int16) - others)
+    return int(levels.max()), float(levels.mean())
 
 
 def _allowed(bundle: Bundle, variant: str) -> Tolerance:

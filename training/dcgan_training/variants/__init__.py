@@ -15,7 +15,7 @@ from dcgan import images, latents
 from dcgan.bundle import Bundle, variant_file
 from dcgan.bundle.manifest import VariantSpec
 from dcgan.errors import BundleError, OutputError
-from dcgan.generator import Generator, Images
+from dcgan.generator import Generator, Images, levels_apart
 from dcgan.generator.sessions import Session
 from dcgan.latents import Floats32
 from dcgan_training import frozen
@@ -169,8 +169,8 @@ _MAKERS: Final[Mapping[str, Callable[[Bundle], bytes]]] = {"int8": _int8, "float
 
 def _spec(drawn: Images, exact: Images) -> VariantSpec:
     """Raises RunError where a variant is too far off."""
-    levels = np.abs(drawn.astype(np.int16) - exact)
-    spec = VariantSpec(max_levels=int(levels.max()), mean_levels=float(levels.mean()), sample_count=len(drawn))
+    largest, mean = levels_apart(drawn, exact)
+    spec = VariantSpec(max_levels=largest, mean_levels=mean, sample_count=len(drawn))
     if spec.mean_levels > MOST_MEAN_LEVELS:
         raise RunError(f"it would be {_off(spec)}, and {MOST_MEAN_LEVELS:g} in the mean are allowed")
     return spec

@@ -110,14 +110,14 @@ def _quantised(graph: GraphBuilder, maps: str, kernel: Values, offset: Values, s
     scale = largest.astype(np.float32)
     integers = np.rint(kernel / scale[:, None, None, None]).clip(-127, 127).astype(np.int8)
     gap = graph.constant("gap", np.array([0, 0, 0, 0, 0, 0, 1, 0]))
-    apart = graph.add(
-        "Transpose", graph.add("Pad", maps, gap, zero), perm=[1, 0, 2, 3]
-    )  # [height, n, width + 1, above]
+    # [height, n, width + 1, above]
+    apart = graph.add("Transpose", graph.add("Pad", maps, gap, zero), perm=[1, 0, 2, 3])
     wide = graph.add(
         "QLinearConv",
         _reshaped(graph, apart, 1, height, -1, kernel.shape[1]),
         *(one, zero),
-        *(graph.constant("kernel", integers), graph.weight("scale", scale), _int8_zeros(graph, len(scale))),
+        *(graph.constant("kernel", integers), graph.weight("scale", scale)),
+        graph.constant("zeros", np.zeros(len(scale), np.int8)),
         *(one, zero),
         graph.constant("offset", np.rint(offset / scale).astype(np.int32)),
         domain=_RUNTIME,
@@ -159,7 +159,3 @@ def _side(weights: Weights, layer: int) -> tuple[int, int]:
 
 def _reshaped(graph: GraphBuilder, value: str, *shape: int) -> str:
     return graph.add("Reshape", value, graph.constant("shape", np.array(shape, np.int64)))
-
-
-def _int8_zeros(graph: GraphBuilder, count: int) -> str:
-    return graph.constant("zeros", np.zeros(count, np.int8))
