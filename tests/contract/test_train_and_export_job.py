@@ -58,7 +58,7 @@ def test_the_job_publishes_what_a_running_server_takes_up(tmp_path: Path) -> Non
         assert client.model().identity.version == "1"
         with started(arguments) as process:
             wait_for(process, "training ")
-            while not checkpoint.exists(tmp_path / "training/runs/fashion-2/checkpoints"):
+            while not checkpoint.images_shown(tmp_path / "training/runs/fashion-2/checkpoints"):
                 assert process.poll() is None
                 time.sleep(0.01)
             process.kill()

@@ -72,12 +72,44 @@ def test_settings_of_every_recipe_survive_the_disk(tmp_path: Path, recipe: str) 
 def test_a_run_is_not_continued_with_other_settings() -> None:
     """The message names what differs, both values, and the directory."""
     with pytest.raises(RunError, match=r"runs/x holds a run with width 2, but this command says 4"):
-        replace(settings(), width=4).check_continues(settings(), Path("runs/x"))
+        replace(settings(), width=4).check_continues(settings(), Path("runs/x"), 0)
 
 
 def test_a_run_may_be_continued_for_longer_and_with_moved_data() -> None:
     """Neither changes a weight that was made; what the data is, its digest says."""
-    replace(settings(), images=10**6, data="elsewhere").check_continues(settings(), Path("runs/x"))
+    replace(settings(), images=10**6, data="elsewhere").check_continues(settings(), Path("runs/x"), 10**5)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "shown", "allowed"),
+    [
+        ((1000, 0), (1000, 400), 600, True),  # decided late
+        ((1000, 0), (1000, 400), 601, False),  # too late: the rate would have fallen by now
+        ((1000, 400), (2000, 400), 600, True),
+        ((1000, 400), (2000, 400), 601, False),  # it has fallen, and wouldn't have
+        ((1000, 400), (1000, 0), 601, False),
+        ((1000, 400), (1000, 400), 900, True),
+        ((1000, 0), (2000, 0), 1000, True),
+    ],
+)
+def test_a_cooldown_may_be_changed_until_it_begins(
+    before: tuple[int, int], now: tuple[int, int], shown: int, allowed: bool
+) -> None:
+    """Weights that were made are those that the settings of the end would have made."""
+    then, later = (settings(images=images, cooldown_images=cooldown) for images, cooldown in (before, now))
+    if allowed:
+        later.check_continues(then, Path("runs/x"), shown)
+    else:
+        with pytest.raises(RunError, match=rf"runs/x has shown {shown} .* says --images {now[0]}, "):
+            later.check_continues(then, Path("runs/x"), shown)
+
+
+def test_the_learning_rate_falls_to_nothing_over_the_last_images() -> None:
+    """In a line, and not before."""
+    chosen = settings(learning_rate=1e-3, images=1000, cooldown_images=400)
+    rates = [chosen.learning_rate_at(images) for images in (0, 600, 700, 900, 1000)]
+    assert rates == pytest.approx([1e-3, 1e-3, 0.75e-3, 0.25e-3, 0.0])
+    assert settings(learning_rate=1e-3, images=1000).learning_rate_at(1000) == 1e-3
 
 
 def test_a_misspelt_recipe_is_answered_with_the_nearest() -> None:

@@ -71,6 +71,21 @@ def test_a_restored_state_goes_on_as_if_nothing_had_been() -> None:
         assert all(torch.equal(value, whole.state()[part][name]) for name, value in rest.state()[part].items())
 
 
+def test_a_cooldown_ends_where_nothing_moves_any_more() -> None:
+    """Interrupted on the way it ends with the same bits, and its last steps are smaller than those before."""
+    chosen = settings(batch_size=8, images=64, cooldown_images=48)
+    whole = stepped(Trainer(chosen, CPU), 8)
+    rest = Trainer(chosen, CPU)
+    rest.load(stepped(Trainer(chosen, CPU), 5).state())
+    stepped(rest, 3)
+    for ours, theirs in zip(networks(whole), networks(rest), strict=True):
+        before = [value.detach().clone() for value in ours.parameters()]
+        assert all(torch.equal(a, b) for a, b in zip(before, theirs.parameters(), strict=True))
+    stepped(whole)
+    for ours, theirs in zip(networks(whole), networks(rest), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
 def test_losses_are_means_since_the_last_reading() -> None:
     """A new discriminator is undecided: log 4 and log 2 nats, beliefs of one half."""
     losses = stepped(Trainer(settings(), CPU)).read_losses()

@@ -35,7 +35,7 @@ An unconditional generator: {manifest.latent.dim} values from a {manifest.latent
 | held out | {_held_out(training.held_out)} |
 | trained on | {training.images_seen:,} images, {training.steps:,} steps of {settings.batch_size} |
 | seed | {training.seed} |
-| optimizer | Adam {settings.learning_rate}, beta1 {settings.beta1} |
+| optimizer | Adam {settings.learning_rate}{_cooldown(settings)} beta1 {settings.beta1} |
 | weights | average with a half-life of {settings.average_half_life_images:,} images{_folded(settings)} |
 | packages | {", ".join(f"{name} {version}" for name, version in training.packages.items())} |
 
@@ -76,9 +76,10 @@ def with_section(card: str, title: str, body: str) -> str:
 
 
 def _command(settings: Settings, images_seen: int) -> str:
+    images = settings.images if settings.cooldown_images else images_seen  # a cooldown ends where the run does
     return (
         f"dcgan-train train --recipe {settings.recipe} --data DATA --size {settings.size} --width {settings.width} "
-        f"--seed {settings.seed} --images {images_seen} --output RUN{_departures(settings)}"
+        f"--seed {settings.seed} --images {images} --output RUN{_departures(settings)}"
     )
 
 
@@ -99,6 +100,11 @@ def _held_out(spec: HeldOutSpec | None) -> str:
         return "nothing"
     source = "of the data, by a hash of their pixels" if spec.source == "content-hash" else "a test set"
     return f"{spec.image_count:,} images, {source}, sha256 `{spec.digest}`"
+
+
+def _cooldown(settings: Settings) -> str:
+    images = settings.cooldown_images
+    return f", falling to 0 over the last {images:,} images," if images else ","
 
 
 def _folded(settings: Settings) -> str:

@@ -62,9 +62,10 @@ def load_newest(directory: Path, device: str = "cpu") -> tuple[dict[str, Any] | 
     return None, warnings
 
 
-def exists(directory: Path) -> bool:
-    """Says whether there is a checkpoint, whole or damaged."""
-    return bool(_newest_first(directory))
+def images_shown(directory: Path) -> int:
+    """Gives the images seen by the newest checkpoint, whole or damaged; 0 where there is none."""
+    newest = next(iter(_newest_first(directory)), None)
+    return 0 if newest is None else int(newest.stem.split("-")[0])
 
 
 def last_good(directory: Path) -> str:

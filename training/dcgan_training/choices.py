@@ -100,6 +100,11 @@ def _contradictions(method: Method) -> list[tuple[bool, str]]:
             "minibatch_kernels and packing both judge images beside others; choose one",
         ),
         (
+            method.cooldown_images > method.images,
+            f"cooldown_images {method.cooldown_images} are the last of {method.images} images; make them fewer, or "
+            "give more --images",
+        ),
+        (
             method.batch_size % method.packing > 0,
             f"batch_size {method.batch_size} is no multiple of packing {method.packing}",
         ),

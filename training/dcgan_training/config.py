@@ -6,6 +6,7 @@ together.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -21,8 +22,9 @@ Objective = Literal["minimax", "non-saturating", "hinge", "relativistic"]
 NORMED: Final = ("dcgan", "keras")  # architectures whose generators have batch norm
 CLASSIC: Final = ("minimax", "non-saturating")  # objectives with labels, whose equilibrium is an output of 0.5
 
-# Settings that may differ when a run is continued: none changes a weight that was already made.
-_FREE: Final = frozenset({"images", "data", "held_out"})
+# Settings that may differ when a run is continued: none changes a weight that was already made. Of the first two that
+# holds until a cooldown begins.
+_FREE: Final = frozenset({"images", "cooldown_images", "data", "held_out"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class Method:
     prior: Prior = "normal"
     batch_size: int = 128  # real images in a discriminator step
     learning_rate: float = 2e-4  # Adam's, for both networks
+    cooldown_images: int = 0  # the last images of the run, over which the learning rate falls to 0
     beta1: float = 0.5  # Adam's decay of the first moment; 0.9 oscillates (arXiv:1511.06434, section 4)
     beta2: float = 0.999  # Adam's decay of the second moment
     objective: Objective = "non-saturating"
@@ -52,6 +55,19 @@ class Method:
     augment: bool = False  # differentiable augmentation of what the discriminator sees (arXiv:2006.10738)
     average_half_life_images: int = 20_000  # images after which a weight counts half in the average
     images: int = 8_000_000  # real images shown to the discriminator until the run is complete
+
+    @property
+    def cooldown_from(self) -> float:
+        """Images shown before the learning rate begins to fall; infinite where it never does."""
+        return self.images - self.cooldown_images if self.cooldown_images else math.inf
+
+    def learning_rate_at(self, images: int) -> float:
+        """Gives the learning rate of a step before which `images` were shown: the same, then falling in a line to 0.
+
+        Source: the cooldown of Hägele et al., 2024, arXiv:2405.18392, section 3.
+        """
+        left = max(0, self.images - images) / self.cooldown_images if images > self.cooldown_from else 1.0
+        return self.learning_rate * left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +129,13 @@ class Settings(Method):
                 )
         return found
 
-    def check_continues(self, before: "Settings", directory: Path) -> None:
+    def check_continues(self, before: "Settings", directory: Path, images: int) -> None:
         """Refuses to continue a run that was started with other settings.
+
+        Args:
+            before: the settings it was started with.
+            directory: of the run.
+            images: shown so far.
 
         Raises:
             RunError: names the first setting that differs, both values, and what to do.
@@ -126,3 +147,10 @@ class Settings(Method):
                     f"{directory} holds a run with {field.name} {was}, but this command says {wanted}; "
                     "choose another --output, or give the run's own settings to continue it"
                 )
+        was, wanted = (f"--images {each.images}, cooldown_images {each.cooldown_images}" for each in (before, self))
+        if was != wanted and images > min(before.cooldown_from, self.cooldown_from):
+            raise RunError(
+                f"{directory} has shown {images} images, after which no cooldown can be changed: its run has {was}, "
+                f"but this command says {wanted}; "
+                "choose another --output, or give the run's own settings to continue it"
+            )

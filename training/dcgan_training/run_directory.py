@@ -81,7 +81,7 @@ def settle(directory: Path, settings: Settings, held_out: Images) -> None:
     """
     file = directory / CONFIG
     if file.exists():
-        settings.check_continues(Settings.load(file), directory)
+        settings.check_continues(Settings.load(file), directory, checkpoint.images_shown(directory / CHECKPOINTS))
     try:
         pixels = (block.data for block in blocks(held_out))
         write_streamed(directory / HELD_OUT, chain([header(held_out.shape)], pixels))
@@ -96,7 +96,7 @@ def begun(directory: Path) -> Settings | None:
     Raises:
         RunError: it has no settings, or others than a run's.
     """
-    return Settings.load(directory / CONFIG) if checkpoint.exists(directory / CHECKPOINTS) else None
+    return Settings.load(directory / CONFIG) if checkpoint.images_shown(directory / CHECKPOINTS) else None
 
 
 def held_out(directory: Path) -> NDArray[np.uint8]:

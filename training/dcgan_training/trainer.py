@@ -72,6 +72,7 @@ class Trainer:
             Of both each process is given all, and takes its share.
         """
         batch = self.settings.batch_size
+        self._set_learning_rate()
         for at in range(0, self.images_per_step, batch):
             part = slice(at + self._share.start, at + self._share.stop)
             last = at + batch == self.images_per_step
@@ -135,6 +136,11 @@ class Trainer:
         self.discriminator.requires_grad_(True)
         self._sums[4] += loss.detach()
         self._steps += 1
+
+    def _set_learning_rate(self) -> None:
+        for optimizer in (self._generator_optimizer, self._discriminator_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = self.settings.learning_rate_at(self.images)
 
     def _descend(self, loss: torch.Tensor, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad()

@@ -30,6 +30,7 @@ _RANGES: Final = {
     "latent_dim": _Range(1, 4096),
     "batch_size": _Range(2, 65536),
     "learning_rate": _Range(1e-8, 1),
+    "cooldown_images": _Range(0, 1e15),
     "beta1": _Range(0, 1, below_high=True),
     "beta2": _Range(0, 1, below_high=True),
     "discriminator_steps": _Range(1, 100),
