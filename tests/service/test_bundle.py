@@ -29,6 +29,18 @@ def test_a_written_bundle_loads_with_what_was_put_in(tmp_path):
     assert len(bundle.digest) == 64
 
 
+@pytest.mark.parametrize("name", bundles.bundled())
+def test_every_shipped_bundle_is_whole_credited_and_small(name):
+    """It reproduces its golden images, says whose data it learned from, and takes 14 MB at most."""
+    path = bundles.locate(name)
+    shipped = bundles.load(path)
+    Generator(shipped, "cpu")  # refuses what it can't reproduce
+    assert shipped.manifest.name == name
+    assert shipped.manifest.licence != ""
+    assert shipped.manifest.attribution.startswith("Trained on ")
+    assert sum(file.stat().st_size for file in path.iterdir()) <= 14_000_000
+
+
 def test_a_bundle_is_never_written_over_another(tmp_path):
     """Publishing is a new directory; what is there stays as it is."""
     path = write_bundle(tmp_path / "b")
