@@ -35,7 +35,7 @@ An unconditional generator: {manifest.latent.dim} values from a {manifest.latent
 | held out | {_held_out(training.held_out)} |
 | trained on | {training.images_seen:,} images, {training.steps:,} steps of {settings.batch_size} |
 | seed | {training.seed} |
-| optimizer | Adam {settings.learning_rate}{_cooldown(settings)} beta1 {settings.beta1} |
+| optimizer | Adam {settings.learning_rate}{_cooldown(settings)}, beta1 {settings.beta1} |
 | weights | average with a half-life of {settings.average_half_life_images:,} images{_folded(settings)} |
 | packages | {", ".join(f"{name} {version}" for name, version in training.packages.items())} |
 
@@ -104,7 +104,7 @@ def _held_out(spec: HeldOutSpec | None) -> str:
 
 def _cooldown(settings: Settings) -> str:
     images = settings.cooldown_images
-    return f", falling to 0 over the last {images:,} images," if images else ","
+    return f", falling to 0 over the last {images:,} images" if images else ""
 
 
 def _folded(settings: Settings) -> str:

@@ -25,6 +25,7 @@ CLASSIC: Final = ("minimax", "non-saturating")  # objectives with labels, whose 
 # Settings that may differ when a run is continued: none changes a weight that was already made. Of the first two that
 # holds until a cooldown begins.
 _FREE: Final = frozenset({"images", "cooldown_images", "data", "held_out"})
+_REMEDY: Final = "choose another --output, or give the run's own settings to continue it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,13 +145,11 @@ class Settings(Method):
             was, wanted = getattr(before, field.name), getattr(self, field.name)
             if field.name not in _FREE and was != wanted:
                 raise RunError(
-                    f"{directory} holds a run with {field.name} {was}, but this command says {wanted}; "
-                    "choose another --output, or give the run's own settings to continue it"
+                    f"{directory} holds a run with {field.name} {was}, but this command says {wanted}; {_REMEDY}"
                 )
         was, wanted = (f"--images {each.images}, cooldown_images {each.cooldown_images}" for each in (before, self))
         if was != wanted and images > min(before.cooldown_from, self.cooldown_from):
             raise RunError(
                 f"{directory} has shown {images} images, after which no cooldown can be changed: its run has {was}, "
-                f"but this command says {wanted}; "
-                "choose another --output, or give the run's own settings to continue it"
+                f"but this command says {wanted}; {_REMEDY}"
             )
