@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import threading
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,9 @@ from dcgan.server import Running, serving
 from dcgan.v1 import dcgan_pb2_grpc
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+
+# A job in a shell's background ignores it, and so would every process that a test starts and then interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def settings_for(bundle: Path, **changes: Any) -> Settings:
