@@ -15,7 +15,7 @@ test: .venv/test/ready  ## Lints, checks types and imports, and runs all tests t
 	.venv/test/bin/ruff format --check .
 	.venv/test/bin/mypy service training
 	.venv/test/bin/lint-imports
-	.venv/test/bin/python -m pytest -m "not system"
+	.venv/test/bin/python -m pytest -m "not system" --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-system: .venv/test/ready  ## Runs the tests that need programs from outside; what can't be had is skipped by name.
 	.venv/test/bin/python -m pytest -m "$(SYSTEM)" -o faulthandler_timeout=900

@@ -152,7 +152,9 @@ def test_a_server_without_ranges_starts_over(tmp_path: Path, url: str, handler: 
     assert files(tmp_path) == PACKED
 
 
-@pytest.mark.parametrize("wrong", [gzip.compress(b"other", mtime=0), b"<html>log in first</html>", PACKED["a.gz"][:-9], b""])
+@pytest.mark.parametrize(
+    "wrong", [gzip.compress(b"other", mtime=0), b"<html>log in first</html>", PACKED["a.gz"][:-9], b""]
+)
 def test_wrong_bytes_are_refused_and_removed(tmp_path: Path, url: str, handler: type[Handler], wrong: bytes) -> None:
     """Another file, a login page, half a file, nothing: none of it gets the name."""
     handler.files["a.gz"] = wrong

@@ -118,11 +118,11 @@ def test_parameter_counts_of_the_fully_connected_networks() -> None:
 
 
 def test_parameter_counts_at_28_pixels_and_width_32() -> None:
-    """The bundled model's networks, and the Keras books', counted by hand."""
+    """The DCGAN's networks, and the Keras books', counted by hand."""
     facts = chosen(width=32, latent_dim=100)
     by_hand = 100 * 49 * 64 + 2 * 64 + 64 * 32 * 16 + 2 * 32 + 32 * 16 + 1
     assert parameter_count(build_generator(facts)) == by_hand
-    by_hand = 32 * 16 + 32 + 32 * 64 * 16 + 2 * 64 + 49 * 64 + 1
+    by_hand = 32 * 16 + 32 + 32 * 64 * 16 + 2 * 64 + 64 * 128 * 9 + 2 * 128 + 16 * 128 + 1
     assert parameter_count(build_discriminator(facts)) == by_hand
     facts = chosen(architecture="keras", width=32, latent_dim=100)
     by_hand = 100 * 49 * 128 + 2 * 128 + 128 * 64 * 16 + 2 * 64 + 64 * 32 * 16 + 2 * 32 + 32 * 25 + 1

@@ -29,13 +29,15 @@ def striped(count: int) -> Labelled:
 
 
 def test_the_maps_are_those_of_the_convolutions_after_their_activations() -> None:
-    """Both layers of a 28-pixel discriminator, max-pooled to 4x4, as torch computes them."""
+    """All layers of a 28-pixel discriminator, max-pooled to 4x4, as torch computes them."""
     network, onnx_graph = graph()
     images = striped(5).images
     with torch.no_grad():
-        first = torch.nn.functional.leaky_relu(network.from_image(signed(torch.from_numpy(images))), 0.2)
-        second = torch.nn.functional.leaky_relu(network.norms[0](network.convolutions[0](first)), 0.2)
-    expected = torch.cat([torch.nn.functional.adaptive_max_pool2d(maps, 4).flatten(1) for maps in (first, second)], 1)
+        maps = [torch.nn.functional.leaky_relu(network.from_image(signed(torch.from_numpy(images))), 0.2)]
+        for convolution, norm in zip(network.convolutions, network.norms, strict=True):
+            maps.append(torch.nn.functional.leaky_relu(norm(convolution(maps[-1])), 0.2))
+    assert [each.shape[1:] for each in maps] == [(4, 14, 14), (8, 7, 7), (16, 4, 4)]
+    expected = torch.cat([torch.nn.functional.adaptive_max_pool2d(each, 4).flatten(1) for each in maps], 1)
     np.testing.assert_allclose(Maps(onnx_graph)(images), expected.numpy(), rtol=1e-4, atol=1e-5)
 
 

@@ -45,17 +45,17 @@ def parameters(state: dict[str, Any], part: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_one_step_moves_every_weight_of_both_networks(precision: Any) -> None:
-    """And the average follows the generator."""
+def test_two_steps_move_every_weight_of_both_networks(precision: Any) -> None:
+    """And the average follows the generator. In bfloat16 all logits of the first step may be the same."""
     trainer = Trainer(settings(), replace(CPU, precision=precision))
     parts = "generator", "discriminator", "average"
     before = {part: parameters(trainer.state(), part) for part in parts}
-    stepped(trainer)
+    stepped(trainer, 2)
     for part in parts:
         for name, value in trainer.state()[part].items():
             if name.endswith(("weight", "bias")):
                 assert not torch.equal(value, before[part][name]), f"{part}.{name}"
-    assert trainer.images == 128
+    assert trainer.images == 256
 
 
 def test_the_discriminator_learns_only_in_its_own_half() -> None:

@@ -102,7 +102,7 @@ def to_pixels(graph: GraphBuilder, images: str, low: float = SIGNED) -> str:
 
 
 def convolution(graph: GraphBuilder, maps: str, kernel: Values, offset: Values | None, stride: int = 1) -> str:
-    """Adds a convolution that keeps the side of maps, or with a stride of 2 and a kernel of 4 halves it."""
+    """Adds a convolution that keeps the side of maps, or with a stride of 2 halves it (7 becomes 4)."""
     side = kernel.shape[-1]
     weights = [graph.weight("kernel", kernel)] + ([] if offset is None else [graph.weight("offset", offset)])
     pads = [(side - 1) // 2] * 4
