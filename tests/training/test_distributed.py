@@ -69,14 +69,16 @@ def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
 @pytest.mark.parametrize(("settings", "limit"), [((), 1e-3), (("minibatch_kernels=4", "augment=true"), 1e-2)])
 def test_two_processes_take_the_steps_of_one(tmp_path: Path, settings: tuple[str, ...], limit: float) -> None:
     """In float32: the first gradients within 1e-5 of the largest one of their layer; losses of 20 steps within 1e-3,
-    of their size where they are above 1.
+    the gap, a difference of logits, within that of its size where it is above 1.
 
     Differences of rounding grow with each step, the faster the more a network compares.
     """
     one, two = (steps(tmp_path / f"{count}.pt", count, *settings) for count in (1, 2))
     for ours, theirs in zip(one["gradients"], two["gradients"], strict=True):
         assert (ours - theirs).abs().max() <= 1e-5 * max(1.0, float(ours.abs().max()))
-    assert ((one["losses"] - two["losses"]).abs() / one["losses"].abs().clamp(min=1)).max() < limit
+    apart = (one["losses"] - two["losses"]).abs()
+    assert apart[:, :2].max() < limit
+    assert (apart[:, 2] / one["losses"][:, 2].abs().clamp(min=1)).max() < limit
     assert one["losses"].std(0).min() > 0.01  # or they would agree by standing still
 
 
