@@ -7,7 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from dcgan.batcher import GraphRows
+from dcgan.batcher import GENERATOR, GraphRows
+from dcgan.batcher.lanes import Lane, Lanes
+from dcgan.batcher.pace import Pace
+from dcgan.batcher.queue import Run
 from dcgan.errors import Overloaded
 from devices import Device, Graph, batching, pixels, rows
 
@@ -87,20 +90,23 @@ async def test_what_is_still_to_come_counts_for_those_who_come_later():
 
 
 async def test_a_graph_that_was_quiet_has_not_saved_up_its_turns():
-    """After long work of the generator, both get their turns from the first on."""
-    device = Device(largest_batch=1)
-    async with batching(device, graphs={"double": Graph(device)}) as batcher:
-        await batcher.submit(rows(*range(300)))  # time that the other graph didn't use
-        device.batches.clear()
-        device.hold()
-        first = asyncio.create_task(batcher.submit(rows(1)))
-        await device.begun()
-        many = asyncio.create_task(batcher.submit(graph_rows(*range(100))))
-        one = asyncio.create_task(batcher.submit(rows(2)))
-        await asyncio.sleep(0)
-        device.go.release(1000)
-        await asyncio.gather(first, many, one)
-    assert device.batches.index(1, 1) < 20
+    """After a long time of the generator alone, both get their turns from the first on."""
+    lanes = Lanes({graph: Lane(Device().lend, 1, 1, Pace(1.0, 1, 1)) for graph in (GENERATOR, "double")})
+
+    def push(some):
+        lanes.push(Run(some, math.inf, asyncio.get_running_loop().create_future()))
+
+    def turn():
+        lane = lanes.next()
+        lane.queue.take(1, 0.0)
+        lane.used_s += 1.0
+        return lane
+
+    push(rows(*range(300)))
+    assert all(turn() is lanes.named(GENERATOR) for _ in range(300))
+    push(graph_rows(*range(100)))
+    push(rows(*range(100)))
+    assert sum(turn() is lanes.named(GENERATOR) for _ in range(20)) in (9, 10)
 
 
 async def test_a_graph_whose_batches_fail_pays_for_its_turns():
