@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 from dcgan import bundle, latents
+from dcgan.bundle.manifest import HeldOutSpec
 from dcgan.errors import BundleError
 from dcgan.latents import Prior
 from dcgan_training import average, encoder_network, frozen, gradient_graph, reconstruct
 from dcgan_training.cli import main
-from dcgan_training.data import load
+from dcgan_training.data import digest_of, load, split
 from dcgan_training.encoder_network import Encoder
 from dcgan_training.encoder_training import BATCH_SIZE
 from dcgan_training.errors import DataError
@@ -199,6 +200,28 @@ def test_held_out_images_that_are_trained_on_are_refused(
     ):
         assert main(arguments(path, "--held-out", str(held_out))) == 1
         assert why in capsys.readouterr().err
+
+
+def test_what_the_generators_run_held_out_is_measured_with_and_not_trained_on(plain: Path, tmp_path: Path) -> None:
+    """Of its own data it's as if one had taken the two parts apart by hand and named both."""
+    data = load(SUBSET)
+    parts = split(data.images)
+    trained, never = (
+        pictures(tmp_path / str(n), data.images[rows]) for n, rows in enumerate((parts.train, parts.held_out))
+    )
+    digest = digest_of(data.images[parts.held_out])
+    spec = HeldOutSpec(source="content-hash", image_count=len(parts.held_out), digest=digest)
+    changed = {"dataset_digest": data.digest, "held_out": spec}
+    bundle.extend(
+        plain, tmp_path / "own", {"training": bundle.load(plain).manifest.training.model_copy(update=changed)}, {}
+    )
+    assert main(arguments(tmp_path / "own")) == 0
+    by_hand = ("--data", str(trained), "--held-out", str(never), "--output", str(tmp_path / "by-hand"))
+    assert main(arguments(plain, *by_hand)) == 0
+    one, other = bundle.load(tmp_path / "own"), bundle.load(tmp_path / "by-hand")
+    assert one.encoder == other.encoder
+    assert one.manifest.encoder == other.manifest.encoder
+    assert "held-out images, which no training saw" in (tmp_path / "own" / bundle.MODEL_CARD).read_text()
 
 
 def test_figures_are_of_images_from_all_over_the_held_out_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from dcgan_training.encoder_training import BATCH_SIZE, Plan, Reading, train
 from dcgan_training.errors import RunError
 from dcgan_training.machine import Machine
 from dcgan_training.networks import signed
+from dcgan_training.real_images import split_of_run
 from dcgan_training.reconstruct import REFINE_STEPS, Reconstruction
 
 PICTURE: Final = "reconstructions.png"
@@ -36,7 +37,8 @@ class Materials:
     Attributes:
         path: of the bundle.
         data: images to train on.
-        held_out: images that are only measured; None measures generated images alone.
+        held_out: images that are only measured; None measures, and trains on none of, those that the generator's run
+            held out of the same data by their hash, and generated images alone where it held out none.
     """
 
     path: Path
@@ -73,19 +75,19 @@ def add_encoder(
     for images in (materials.data, materials.held_out):
         _check_shape(images, before)
     prior = before.manifest.latent.prior
-    encoder = train(weights, prior, materials.data.images, plan, machine, report)
+    trained, held_out = _parts(materials, before)
+    encoder = train(weights, prior, trained, plan, machine, report)
     graphs = {
-        bundle.ENCODER: _proven_encoder(encoder, weights, materials.data.images),
-        bundle.LATENT_GRADIENT: _proven_gradient(weights, prior, materials.data.images),
+        bundle.ENCODER: _proven_encoder(encoder, weights, trained),
+        bundle.LATENT_GRADIENT: _proven_gradient(weights, prior, trained),
     }
     extended = dataclasses.replace(
         before, encoder=graphs[bundle.ENCODER], latent_gradient=graphs[bundle.LATENT_GRADIENT]
     )
     runtime = Reconstruction(extended)
-    held_out = None if materials.held_out is None else materials.held_out.images
     spec = EncoderSpec(images_seen=plan.steps * BATCH_SIZE, figures=runtime.figures(held_out))
-    picture = runtime.picture(materials.data.images if held_out is None else held_out)
-    files = {**graphs, PICTURE: picture, **_card(materials, before, plan, spec)}
+    picture = runtime.picture(trained if held_out is None else held_out)
+    files = {**graphs, PICTURE: picture, **_card(materials, before, plan, spec, held_out is not None)}
     bundle.extend(materials.path, output, {"encoder": spec}, files)
     return spec
 
@@ -100,7 +102,21 @@ def _check_held_out(materials: Materials, before: bundle.Bundle) -> None:
         raise RunError(f"the held-out images are what the {whose} is trained on; name images that it never sees")
     seen = in_both(materials.held_out, materials.data)
     if seen:
-        raise RunError(f"{seen} of the {len(materials.held_out)} held-out images are in the data too; leave them out")
+        raise RunError(
+            f"{seen} of the {len(materials.held_out)} held-out images are in the data too; leave them out there, or "
+            "leave out --held-out: then those that the generator's run held out of its data are not trained on"
+        )
+
+
+def _parts(materials: Materials, before: bundle.Bundle) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Gives the images to train on, and those to measure with."""
+    data = materials.data
+    if materials.held_out is not None:
+        return data.images, materials.held_out.images
+    if data.digest != before.manifest.training.dataset_digest:
+        return data.images, None
+    parts = split_of_run(data, before.manifest)
+    return (data.images, None) if parts is None else (data.images[parts.train], data.images[parts.held_out])
 
 
 def _check_shape(images: Dataset | None, before: bundle.Bundle) -> None:
@@ -149,14 +165,16 @@ def _compare(what: str, found: np.ndarray, expected: np.ndarray) -> None:
         raise RunError(f"the exported {what} isn't what torch gives: they are {apart:.3g} apart at {len(found)} images")
 
 
-def _card(materials: Materials, before: bundle.Bundle, plan: Plan, spec: EncoderSpec) -> dict[str, bytes]:
+def _card(
+    materials: Materials, before: bundle.Bundle, plan: Plan, spec: EncoderSpec, measured: bool
+) -> dict[str, bytes]:
     """Gives the model card with a section on the encoder; nothing where the bundle has no card."""
     card = materials.path / bundle.MODEL_CARD
     if not card.is_file():
         return {}
     compared = materials.data.digest == before.manifest.training.dataset_digest  # with what the generator saw
     whose = "no training" if compared else "the encoder's training never"
-    shown = "the data" if materials.held_out is None else f"held-out images, which {whose} saw"
+    shown = f"held-out images, which {whose} saw" if measured else "the data"
     held_out = "" if materials.held_out is None else " --held-out HELD_OUT"
     figures = "\n".join(f"| {name} | {value:.4f} |" for name, value in spec.figures.items())
     body = f"""`encoder.onnx` finds latents for an image in two passes of one small network around the generator, as \

@@ -73,17 +73,27 @@ def gather(path: Path, held_out: Path | None, manifest: Manifest, most: int, bro
     test = None if held_out is None else fitting(held_out, manifest)
     if test is not None:
         check_test_set(test, data)
-    parts, record = split(data.images), manifest.training.held_out
-    own = None
-    if record is not None and record.source == "content-hash":
-        own = np.ascontiguousarray(data.images[parts.held_out])
-        if digest_of(own) != record.digest:
-            raise DataError(
-                path, f"isn't the data of {manifest.name}: what its run held out by hash isn't held out of these"
-            )
-    whole = _Whole(data, parts, (_whose(data, manifest),), most)
+    parts = split_of_run(data, manifest)
+    own = None if parts is None else data.images[parts.held_out]
+    whole = _Whole(data, parts or split(data.images), (_whose(data, manifest),), most)
     never = own if test is None else test.images
     return _of_all(whole) if never is None else _of_never_seen(whole, never, own, test is not None)
+
+
+def split_of_run(data: Dataset, manifest: Manifest) -> Split | None:
+    """Gives the split that a model's run made of its data by the hash of their pixels; None where it made none.
+
+    Raises DataError where these aren't its data, for then something else was held out.
+    """
+    record = manifest.training.held_out
+    if record is None or record.source != "content-hash":
+        return None
+    parts = split(data.images)
+    if digest_of(data.images[parts.held_out]) != record.digest:
+        raise DataError(
+            data.path, f"isn't the data of {manifest.name}: what its run held out by hash isn't held out of these"
+        )
+    return parts
 
 
 @dataclass(frozen=True, slots=True)

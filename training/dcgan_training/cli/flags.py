@@ -175,7 +175,12 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", type=Path, metavar="BUNDLE", help="directory of the model bundle")
     add("--data", type=Path, required=True, metavar="PATH", help="images like those it was trained on, as for train")
-    add("--held-out", type=Path, metavar="PATH", help="images it never saw, to measure with (default: none)")
+    add(
+        "--held-out",
+        type=Path,
+        metavar="PATH",
+        help="images it never saw, to measure with (default: those its run held out)",
+    )
     add("--output", type=Path, metavar="DIR", help="directory of the new bundle (default: BUNDLE, which is replaced)")
     add(
         "--images",
