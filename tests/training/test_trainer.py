@@ -159,7 +159,7 @@ def test_spectral_norm_lets_a_dcgan_be_penalised() -> None:
 
 def test_noise_and_mirrors_follow_the_seed_and_the_number() -> None:
     """A run with both that was interrupted ends with the same bits."""
-    chosen = settings(batch_size=8, instance_noise=0.2, flip=True, augment=True)
+    chosen = settings(batch_size=8, instance_noise=0.2, flip=True, augment="all")
     whole = stepped(Trainer(chosen, CPU), 4)
     half = stepped(Trainer(chosen, CPU), 2)
     rest = Trainer(chosen, CPU)

@@ -1,14 +1,14 @@
 """What varies the images that a discriminator sees; each image's draws follow from (seed, its number in the run).
 
-`flipped` mirrors data. `Augmentation` varies real images and fakes alike, differentiably: brightness, saturation,
-contrast, a shift, a cut-out of half the side, in this order.
+`flipped` mirrors data. `augmented` varies real images and fakes alike, differentiably: brightness, saturation,
+contrast, a translation, a cut-out of half the side, in this order, or by the translation alone.
 
 Source: Zhao, Liu, Lin, Zhu, Han, 2020, "Differentiable augmentation for data-efficient GAN training",
 arXiv:2006.10738; strengths as in its section 4 and code: brightness +-0.25 of the range from black to white
 (+-0.5 in images in [-1, 1]), saturation 0 to 2, contrast 0.5 to 1.5, shifts of an eighth of the side.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -44,11 +44,14 @@ def noise(images: torch.Tensor, low: float, deviation: float, seed: int, first: 
     return images + scaled * torch.from_numpy(drawn).to(images.device).view_as(images)
 
 
-def augmented(images: torch.Tensor, low: float, seed: int, first: int, stream: int) -> torch.Tensor:
+def augmented(
+    images: torch.Tensor, policy: Literal["translation", "all"], low: float, seed: int, first: int, stream: int
+) -> torch.Tensor:
     """Varies images, differentiably.
 
     Args:
         images: float32 (n, c, h, w) in [low, 1].
+        policy: what to vary. Translations are the same in both.
         low: the value of black.
         seed: of the run.
         first: the number in the run of the first image.
@@ -59,13 +62,21 @@ def augmented(images: torch.Tensor, low: float, seed: int, first: int, stream: i
     """
     draws = torch.from_numpy(_uniform(seed, first, len(images), _DRAWS, stream)).to(images.device)
     brightness, saturation, contrast, down, right, top, left = draws.unbind(1)
+    if policy == "translation":
+        return _shifted(images, down, right)
+    coloured = _coloured(images, low, brightness, saturation, contrast)
+    return _cut_out(_shifted(coloured, down, right), top, left)
+
+
+def _coloured(
+    images: torch.Tensor, low: float, brightness: torch.Tensor, saturation: torch.Tensor, contrast: torch.Tensor
+) -> torch.Tensor:
     varied = images + _each(brightness) * (0.25 * (1.0 - low))
     if images.shape[1] > 1:
         grey = varied.mean(1, keepdim=True)
         varied = grey + (varied - grey) * (1.0 + _each(saturation))
     mean = varied.mean((1, 2, 3), keepdim=True)
-    varied = mean + (varied - mean) * (1.0 + 0.5 * _each(contrast))
-    return _cut_out(_shifted(varied, down, right), top, left)
+    return mean + (varied - mean) * (1.0 + 0.5 * _each(contrast))
 
 
 def _shifted(images: torch.Tensor, down: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ from dcgan_training.files import write_atomically
 
 Architecture = Literal["mlp", "keras", "dcgan", "residual"]
 Objective = Literal["minimax", "non-saturating", "hinge", "relativistic"]
+Augment = Literal["none", "translation", "all"]
 
 NORMED: Final = ("dcgan", "keras")  # architectures whose generators have batch norm
 CLASSIC: Final = ("minimax", "non-saturating")  # objectives with labels, whose equilibrium is an output of 0.5
@@ -53,7 +54,7 @@ class Method:
     penalty: float = 0.0  # gamma of R1 and R2, both halved as in arXiv:2501.05441
     minibatch_kernels: int = 0  # of minibatch discrimination, B in arXiv:1606.03498; 0 is without
     packing: int = 1  # images that the discriminator judges together, m in arXiv:1712.04086
-    augment: bool = False  # differentiable augmentation of what the discriminator sees (arXiv:2006.10738)
+    augment: Augment = "none"  # how what the discriminator sees is varied, differentiably (arXiv:2006.10738)
     average_half_life_images: int = 20_000  # images after which a weight counts half in the average
     images: int = 8_000_000  # real images shown to the discriminator until the run is complete
 

@@ -169,12 +169,12 @@ class Trainer:
 
     def _seen(self, images: torch.Tensor, first: int, stream: int) -> torch.Tensor:
         """Gives what the discriminator sees of images: the same, or augmented, or with noise."""
-        settings = self.settings
-        if settings.augment:
-            images = augment.augmented(images, self.generator.low, settings.seed, first, stream)
+        settings, given = self.settings, images
+        if settings.augment != "none":
+            images = augment.augmented(images, settings.augment, self.generator.low, settings.seed, first, stream)
         if settings.instance_noise > 0:
             images = augment.noise(images, self.generator.low, settings.instance_noise, settings.seed, first, stream)
-        return channels_last(images) if settings.augment or settings.instance_noise > 0 else images
+        return images if images is given else channels_last(images)
 
     def _parts(self) -> dict[str, torch.nn.Module | torch.optim.Optimizer]:
         return {

@@ -14,6 +14,6 @@ from dcgan_training.config import Method, Recipe
 SCARCE: Final = Recipe(
     name="scarce",
     summary="Zhao et al., 2020: the DCGAN with differentiable augmentation, for fewer than 20,000 images",
-    method=Method(augment=True),
+    method=Method(augment="all"),
 )
 BELOW_IMAGES: Final = 20_000  # of training data, where this recipe is advised
