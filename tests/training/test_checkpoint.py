@@ -79,6 +79,13 @@ class Trap:
         return os.mkdir, (str(self.path),)
 
 
+def test_what_was_just_written_stays(tmp_path: Path) -> None:
+    """Also beside a file of more images, which a run left that went on from an older checkpoint."""
+    checkpoint.save(tmp_path, 9, state(9), keep=1)
+    file = checkpoint.save(tmp_path, 5, state(5), keep=1)
+    assert list(tmp_path.iterdir()) == [file]
+
+
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_state_that_is_not_finite_is_never_written(tmp_path: Path, poison: float) -> None:
     """Or the run would be lost for good; the message names the last good checkpoint."""

@@ -140,6 +140,18 @@ def test_the_best_checkpoint_is_exported_unless_the_newest_is_asked_for(tmp_path
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+def test_a_best_checkpoint_that_is_damaged_leaves_the_newest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There is no second best, and the run is worth keeping."""
+    run = untrained(tmp_path / "run", images=2560)
+    best(run, 640)
+    (kept,) = (run / "best").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert images_seen(run, tmp_path / "b") == 2560
+    assert f"the checkpoint in {run / 'best'} is damaged; the newest is taken" in capsys.readouterr().err
+
+
 def test_a_damaged_checkpoint_is_passed_over_loudly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The one before it is exported, and the command names the file."""
     run = untrained(tmp_path / "run", images=640)

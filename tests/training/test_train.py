@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dcgan_training import checkpoint
+from dcgan_training import checkpoint, history
 from dcgan_training.cli import main
 from dcgan_training.config import Settings
 from dcgan_training.data import load
@@ -24,9 +24,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(tmp_path_factory.mktemp("runs") / "whole")
 
 
-def error(output: Path, capsys: pytest.CaptureFixture[str], *more: str, data: Path = SUBSET) -> str:
-    """Gives the one line with which a training is refused."""
-    assert main(arguments(output, *more, data=data)) == 1
+def error(output: Path, capsys: pytest.CaptureFixture[str], *more: str, data: Path = SUBSET, code: int = 1) -> str:
+    """Gives the one line with which a training is refused, or ends."""
+    assert main(arguments(output, *more, data=data)) == code
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("error: ")
     return lines[-1]
@@ -170,18 +170,28 @@ def test_two_processes_cannot_train_one_run(tmp_path: Path, capsys: pytest.Captu
     trained(tmp_path, images=128)
 
 
-def test_losses_that_are_no_numbers_stop_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An absurd step of the optimizer diverges; the last good checkpoint is named and nothing is written over it."""
+@pytest.mark.parametrize(("network", "images"), [("generator", 1280), ("discriminator", 10112)])
+def test_numbers_that_are_none_stop_the_run(
+    network: str, images: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An absurd step diverges; the last good checkpoint is named, nothing is written over it, and it ends as by alarm.
+
+    The generator's weights are seen when they are to be saved, losses when they are read: then the report says so too.
+    """
     run = trained(tmp_path / "run", images=640)
     wild = newest(run)
-    for moments in wild["generator_optimizer"]["state"].values():
+    for moments in wild[f"{network}_optimizer"]["state"].values():
         moments["exp_avg"].fill_(1e34)
     next((run / "checkpoints").iterdir()).unlink()
     good = checkpoint.save(run / "checkpoints", 640, wild)
-    line = error(run, capsys)
-    assert "no longer finite after 1280 images" in line
+    line = error(run, capsys, "--on-alarm", "warn", "--images", str(images), code=3)
+    assert f"no longer finite after {images} images" in line
     assert line.endswith(f"the last good checkpoint is {good}")
     assert list((run / "checkpoints").iterdir()) == [good]
+    read = network == "discriminator"
+    alarms = [record.what.kind for record in history.read(run) if isinstance(record.what, history.Alarm)]
+    assert alarms == ["diverged"] * read
+    assert ("The run has diverged" in (run / "report.html").read_text()) == read
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, whole: Path) -> None:

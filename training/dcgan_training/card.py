@@ -34,6 +34,7 @@ An unconditional generator: {manifest.latent.dim} values from a {manifest.latent
 | data | {training.dataset}, {settings.data_count:,} images, sha256 `{training.dataset_digest}` |
 | held out | {_held_out(training.held_out)} |
 | trained on | {training.images_seen:,} images, {training.steps:,} steps of {settings.batch_size} |
+| began with | {_beginning(settings)} |
 | seed | {training.seed} |
 | optimizer | Adam {settings.learning_rate}{_cooldown(settings)}, beta1 {settings.beta1} |
 | weights | average with a half-life of {settings.average_half_life_images:,} images{_folded(settings)} |
@@ -86,7 +87,8 @@ def _command(settings: Settings, images_seen: int) -> str:
 def _departures(settings: Settings) -> str:
     """Gives the flags that say where a run departs from its recipe."""
     recipe = RECIPES.get(settings.recipe)
-    flags = [" --flip"] if settings.flip else []
+    flags = [f" --init-from BUNDLE_{settings.initial[:12]}"] if settings.initial else []
+    flags += [" --flip"] if settings.flip else []
     flags += [" --held-out HELD_OUT"] if settings.held_out else []
     for name in SETTABLE:
         value = getattr(settings, name)
@@ -100,6 +102,12 @@ def _held_out(spec: HeldOutSpec | None) -> str:
         return "nothing"
     source = "of the data, by a hash of their pixels" if spec.source == "content-hash" else "a test set"
     return f"{spec.image_count:,} images, {source}, sha256 `{spec.digest}`"
+
+
+def _beginning(settings: Settings) -> str:
+    if not settings.initial:
+        return "drawn weights"
+    return f"the weights of the bundle whose manifest has sha256 `{settings.initial}`; its licence holds for these too"
 
 
 def _cooldown(settings: Settings) -> str:

@@ -22,7 +22,7 @@ _DIGEST_LETTERS: Final = 16
 
 
 def save(directory: Path, images: int, state: Mapping[str, Any], keep: int = KEEP) -> Path:
-    """Writes a checkpoint and deletes those that are too old: all but the `keep` newest.
+    """Writes a checkpoint and deletes those that are too old: all but this one and the newest, `keep` in all.
 
     Raises:
         DivergedError: a tensor of the state holds NaN or infinity; nothing is written.
@@ -36,7 +36,8 @@ def save(directory: Path, images: int, state: Mapping[str, Any], keep: int = KEE
     file = directory / f"{images:012d}-{digest}.pt"
     directory.mkdir(exist_ok=True)
     write_atomically(file, content.getbuffer())
-    for old in [*_newest_first(directory)[keep:], *directory.glob(".*.partial")]:  # the latter of killed processes
+    others = [other for other in _newest_first(directory) if other != file]
+    for old in [*others[keep - 1 :], *directory.glob(".*.partial")]:  # the latter of killed processes
         old.unlink(missing_ok=True)
     return file
 

@@ -188,10 +188,15 @@ def _load(directory: Path, held_out: Path | None, choice: Choice, say: Say) -> _
 
 
 def _state(directory: Path, choice: Choice, say: Say) -> dict[str, Any]:
-    """Loads the checkpoint that was asked for; the newest where no best one was kept."""
+    """Loads the checkpoint that was asked for; the newest where no best one was kept, or it is damaged."""
     names = (run_directory.BEST, run_directory.CHECKPOINTS) if choice == "best" else (run_directory.CHECKPOINTS,)
     for name in names:
-        state, warnings = checkpoint.load_newest(directory / name)
+        try:
+            state, warnings = checkpoint.load_newest(directory / name)
+        except RunError:
+            if name == run_directory.CHECKPOINTS:
+                raise
+            state, warnings = None, [f"warning: the checkpoint in {directory / name} is damaged; the newest is taken"]
         for warning in warnings:
             say(warning)
         if state is not None:

@@ -78,13 +78,13 @@ class Initial:
         names = np.arange(_IMAGES, dtype=np.uint64)
         values = latents.draw(settings.seed, names, settings.latent_dim, settings.prior)
         assert isinstance(trainer.generator, DcganGenerator)  # by `check`
-        fake = _fill_generator(trainer.generator, self.generator, torch.from_numpy(values))
+        fake = _fill_generator(trainer.generator, self.generator, torch.from_numpy(values).to(trainer.machine.device))
         trainer.average.load_state_dict(trainer.generator.state_dict())
         judge, layers = trainer.discriminator, self.discriminator
         if layers is None or not _fits(judge, layers):
             return [f"warning: {self.path} has no discriminator for this run; it begins with drawn weights"]
-        shown = spread(real, _IMAGES)
-        _fill_discriminator(judge, layers, torch.cat([signed(torch.tensor(shown)), fake[: len(shown)]]))
+        shown = signed(torch.tensor(spread(real, _IMAGES)).to(trainer.machine.device))
+        _fill_discriminator(judge, layers, torch.cat([shown, fake[: len(shown)]]))
         return []
 
 
@@ -171,6 +171,7 @@ def _fill_discriminator(network: ConvolutionalDiscriminator, layers: Layers, ima
 def _undo(norm: nn.Module, maps: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
     """Lets a batch norm add `offset` to such maps and do no more; gives what comes out."""
     assert isinstance(norm, nn.BatchNorm2d)
+    offset = offset.to(maps.device)
     variance, mean = torch.var_mean(maps, (0, 2, 3), unbiased=False)
     _take(norm.weight, (variance + norm.eps).sqrt())
     _take(norm.bias, mean + offset)

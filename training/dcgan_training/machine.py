@@ -96,4 +96,9 @@ def _fast_bfloat16(device: str) -> bool:
 def _processor(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    kernels = {  # which onednn and mkl choose between beyond the capability
+        "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
+        "amx": torch.cpu._is_amx_tile_supported(),
+    }
+    extensions = [name for name, there in kernels.items() if there]
+    return " ".join([platform.machine(), torch.backends.cpu.get_cpu_capability(), *extensions])

@@ -87,7 +87,7 @@ def _parts(source: Source, data: Dataset) -> tuple[NDArray[np.int64], Images]:
     if source.test_set is None:
         parts = split(data.images)
         return parts.train, Selection(data.images, parts.held_out)
-    test = load(source.test_set, source.size)
+    test = load(source.test_set, source.size, broken=source.broken)
     check_test_set(test, data)
     return np.arange(len(data)), test.images
 

@@ -70,7 +70,7 @@ def gather(path: Path, held_out: Path | None, manifest: Manifest, most: int, bro
         DataError: the images can't be read, or aren't those that the manifest speaks of.
     """
     data = fitting(path, manifest, broken)
-    test = None if held_out is None else fitting(held_out, manifest)
+    test = None if held_out is None else fitting(held_out, manifest, broken)
     if test is not None:
         check_test_set(test, data)
     parts = split_of_run(data, manifest)

@@ -127,7 +127,7 @@ class _Run:
                 before = trainer.images
                 trainer.step(*batch_of(settings, *places, before, trainer.images_per_step))
                 if _passed(READ_EVERY_IMAGES, before, trainer.images):
-                    observer.read(trainer.images, self._finite_losses())
+                    self._read(observer)
                 observer.check(before, trainer)
                 if _passed(plan.save_every, before, trainer.images):
                     self._save(observer)
@@ -170,15 +170,15 @@ class _Run:
     def _spent_s(self) -> float:
         return self.seconds + time.monotonic() - self.began
 
-    def _finite_losses(self) -> Losses:
+    def _read(self, observer: "_Observer") -> None:
         losses = self.trainer.read_losses()
+        observer.read(self.trainer.images, losses)
         if not (math.isfinite(losses.discriminator) and math.isfinite(losses.generator)):
             raise DivergedError(
                 f"the losses are no longer finite after {self.trainer.images} images "
                 f"(discriminator {losses.discriminator}, generator {losses.generator}); "
                 f"{checkpoint.last_good(self.job.directory / run_directory.CHECKPOINTS)}"
             )
-        return losses
 
     def _save(self, observer: "_Observer") -> None:
         observer.save(self.trainer, self._spent_s())
@@ -197,7 +197,11 @@ class _Run:
             watch = Watch(settings, job.material.held_out, History.open(job.directory, images))
             if watch.alarm is not None:
                 display.say(f"an alarm is on: {watch.alarm.message}")
-            yield _First(self, display, watch)
+            try:
+                yield _First(self, display, watch)
+            except DivergedError:
+                report.write(job.directory)
+                raise
 
 
 class _Observer:

@@ -1,7 +1,7 @@
 """The command `dcgan-train`: parse, build, run.
 
-Exit codes: 0 done, 1 an error (one line on stderr), 2 a wrong command line, 3 a run stopped by its watch, 4 a model
-below the bar of `run`, 128 + n stopped by signal n.
+Exit codes: 0 done, 1 an error (one line on stderr), 2 a wrong command line, 3 a run stopped by its watch or by numbers
+that are no longer finite, 4 a model below the bar of `run`, 128 + n stopped by signal n.
 Torch is imported by the commands that need it, so that help and mistakes cost no seconds.
 """
 
@@ -14,6 +14,7 @@ from dcgan_training import choices, recipes
 from dcgan_training.cli import data, flags, quality, training
 from dcgan_training.cli.output import say
 from dcgan_training.config import Settings
+from dcgan_training.errors import DivergedError
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         return command(options)
     except DcganError as error:
         say(f"error: {error.message}")
-        return 1
+        return training.STOPPED_BY_WATCH if isinstance(error, DivergedError) else 1
     except MemoryError:
         say("error: this machine has too little memory for it; try a smaller --width or --size, or less data")
         return 1
