@@ -214,6 +214,7 @@ def test_hours_end_a_run_as_images_do(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main([*command, "--hours", str(1 / 1800)]) == 0
     images = newest(tmp_path / "run")["images"]
     assert f"complete after {images:,} images" in capsys.readouterr().err
+    assert "Complete" in (tmp_path / "run" / "report.html").read_text()
     assert 0 < images < LONG * 100
     assert main([*command, "--hours", str(1 / 1800)]) == 0
     assert newest(tmp_path / "run")["images"] == images

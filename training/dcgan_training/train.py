@@ -162,6 +162,8 @@ class _Run:
         alarm = next(filter(None, world.everyones(self._stopping(observer))), None)
         number = next(filter(None, world.everyones(self.stop.by)), None)
         complete = world.any(images >= self.job.settings.images or self._time_is_up())
+        if complete and images < self.job.settings.images:
+            observer.complete()
         return Outcome(images, alarm or (None if complete else number))
 
     def _time_is_up(self) -> bool:
@@ -221,6 +223,9 @@ class _Observer:
     def save(self, trainer: Trainer, seconds: float) -> None:
         """Writes the state; `seconds` of training led to it."""
 
+    def complete(self) -> None:
+        """Lets the report say that the run is complete: its hours are over."""
+
 
 class _First(_Observer):
     """The first process: displays, watches and writes."""
@@ -257,6 +262,9 @@ class _First(_Observer):
         write_atomically(samples / f"{trainer.images:012d}.png", images.encode(grid, "png"))
         self._display.sampled(trainer.images, grid)
         report.write(directory)
+
+    def complete(self) -> None:
+        report.write(self._run.job.directory, complete=True)
 
     def _tell(self, images: int, alarms: list[Alarm]) -> None:
         for alarm in alarms:

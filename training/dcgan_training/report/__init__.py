@@ -35,8 +35,10 @@ _WIDEST: Final = 660  # px of the last grid, whole
 _NUMBERED: Final = re.compile(r"[0-9]{1,15}")  # names of grids, by the images seen
 
 
-def write(directory: Path) -> Path:
+def write(directory: Path, complete: bool = False) -> Path:
     """Writes the report of a run, as far as it has come; gives its file.
+
+    `complete` says that it is, whatever is missing of its images.
 
     Raises:
         RunError: there is no run, or its files hold something else.
@@ -47,7 +49,7 @@ def write(directory: Path) -> Path:
     rules, _ = replay(settings, records)
     frame = Template(resources.files(__package__).joinpath("page.html").read_text())
     seen = records[-1].images if records else 0
-    state, sentence = verdict(settings, rules.seen, seen)
+    state, sentence = verdict(settings, rules.seen, seen, complete)
     page = frame.substitute(
         title=escape(f"{directory.name}: {settings.recipe} after {seen:,} images"),
         name=escape(directory.name),

@@ -16,13 +16,13 @@ _NAMES: Final = {
 }
 
 
-def verdict(settings: Settings, seen: Seen, images: int) -> tuple[State, str]:
+def verdict(settings: Settings, seen: Seen, images: int, complete: bool = False) -> tuple[State, str]:
     """Gives how a run stands after `images`, in a word for its colour and in a sentence or two."""
     best = f" Its best checkpoint is that after {seen.best:,} images." if seen.best else ""
     active = [name for kind, name in _NAMES.items() if kind in seen.active]
     if active:
         return "bad", f"{' and '.join([active[0], *(name[0].lower() + name[1:] for name in active[1:])])}.{best}"
-    done = images >= settings.images * 0.99
+    done = complete or images >= settings.images * 0.99
     if not seen.checks:
         what = "Complete" if done else "Running"
         return ("good" if done else "running"), f"{what}: no check of the samples yet, and no alarm from the losses."
