@@ -63,6 +63,7 @@ def add_encoder(
 
     Raises:
         BundleError: the bundle is refused, or its generator is none that this program writes.
+        DataError: the manifest names these images, but what its run held out by hash isn't held out of them.
         OutputError: `output` exists or can't be written.
         RunError: the images are of another shape, held-out ones are trained on, or a graph doesn't give what torch
             gives.
