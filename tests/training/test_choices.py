@@ -81,6 +81,8 @@ def test_no_number_is_too_large_to_be_refused() -> None:
         ("strong", ["spectral_norm=true"], "contradicts the fix-up initialisation"),
         ("mlp-digits", ["objective=hinge"], "label_smoothing is for the objectives minimax and non-saturating"),
         ("mlp-digits", ["minibatch_kernels=5"], "minibatch_kernels are for architecture dcgan"),
+        ("keras-digits", ["full_size_map=true"], "architecture dcgan; keras always has such a map"),
+        ("strong", ["full_size_map=true"], "architecture dcgan; residual can't have such a map"),
         ("minibatch", ["packing=2"], "choose one"),
         ("dcgan", ["cooldown_images=8000001"], "cooldown_images 8000001 are the last of 8000000 images"),
         ("packed", ["packing=3"], "batch_size 128 is no multiple of packing 3"),

@@ -60,9 +60,9 @@ def extended(plain: Path) -> Path:
     return path
 
 
-def weights_of(size: int, channels: int) -> Weights:
+def weights_of(size: int, channels: int, *, full_size_map: bool = False) -> Weights:
     """The weights of a generator with contrast, taken out of its graph."""
-    network = DcganGenerator(size, channels, width=4, latent_dim=DIM)
+    network = DcganGenerator(size, channels, width=4, latent_dim=DIM, full_size_map=full_size_map)
     initialize(network, torch.Generator().manual_seed(size))
     with torch.no_grad():
         network.to_image.weight *= 20
@@ -88,10 +88,11 @@ def run(graph: bytes, given: dict[str, np.ndarray], wanted: Sequence[str]) -> li
     return list(session.run(list(wanted), given))
 
 
+@pytest.mark.parametrize("full_size_map", [False, True])
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (14, 3), (28, 1), (32, 3)])
-def test_the_gradient_is_that_of_autograd(size: int, channels: int) -> None:
+def test_the_gradient_is_that_of_autograd(size: int, channels: int, full_size_map: bool) -> None:
     """At every depth, grey and colour, for any number of rows; the errors too."""
-    weights = weights_of(size, channels)
+    weights = weights_of(size, channels, full_size_map=full_size_map)
     graph = gradient_graph.to_onnx(weights)
     for count in (1, 7):
         values, pixels = inputs(weights, count)
@@ -108,7 +109,7 @@ def test_the_gradient_is_that_of_autograd(size: int, channels: int) -> None:
 @pytest.mark.parametrize(("size", "channels", "prior"), [(8, 1, "normal"), (28, 1, "uniform"), (32, 3, "normal")])
 def test_the_encoder_graph_gives_what_torch_gives(size: int, channels: int, prior: Prior) -> None:
     """Both passes, for any number of rows; latents of a uniform prior stay in [-1, 1]."""
-    weights = weights_of(size, channels)
+    weights = weights_of(size, channels, full_size_map=size == 28)
     encoder = Encoder(weights, prior, width=2)
     encoder_network.initialize(encoder, torch.Generator().manual_seed(1))
     graph = encoder_network.to_onnx(encoder, weights)

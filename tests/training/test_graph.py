@@ -1,5 +1,5 @@
 import hashlib
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -14,12 +14,13 @@ from dcgan_training.graph import to_onnx
 from dcgan_training.networks import DcganGenerator, Generator, build_generator, initialize
 from runs import settings
 
+KINDS = [*({"architecture": name} for name in get_args(Architecture)), {"architecture": "dcgan", "full_size_map": True}]
 
-def generator(size: int, channels: int, architecture: str = "dcgan") -> Generator:
+
+def generator(size: int, channels: int, architecture: str = "dcgan", *, full_size_map: bool = False) -> Generator:
     """A generator with weights large enough for contrast, and statistics that aren't the initial ones."""
-    facts = settings(
-        size=size, channels=channels, architecture=architecture, width=4, latent_dim=6, prior="normal", batch_size=16
-    )
+    kind = {"architecture": architecture, "full_size_map": full_size_map}
+    facts = settings(size=size, channels=channels, width=4, latent_dim=6, prior="normal", batch_size=16, **kind)
     network = build_generator(facts)
     initialize(network, torch.Generator().manual_seed(size + channels))
     with torch.no_grad():
@@ -30,11 +31,11 @@ def generator(size: int, channels: int, architecture: str = "dcgan") -> Generato
     return average.calibrated(network, facts)
 
 
-@pytest.mark.parametrize("architecture", get_args(Architecture))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (14, 3), (28, 1), (32, 3)])
-def test_the_graph_draws_what_torch_draws(size: int, channels: int, architecture: str) -> None:
+def test_the_graph_draws_what_torch_draws(size: int, channels: int, kind: dict[str, Any]) -> None:
     """At every depth, grey and colour, any number of rows: at most a rounding that fell the other way."""
-    network = generator(size, channels, architecture)
+    network = generator(size, channels, **kind)
     session = onnxruntime.InferenceSession(to_onnx(network), providers=["CPUExecutionProvider"])
     for count in (1, 2, 7, 64):
         values = latents.draw(3, np.arange(count, dtype=np.uint64), 6, "normal")

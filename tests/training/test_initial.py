@@ -13,7 +13,7 @@ from dcgan_training.cli import main
 from dcgan_training.data import load
 from dcgan_training.networks import batch_norms, to_uint8
 from dcgan_training.trainer import Trainer
-from runs import CPU, SUBSET, arguments, newest, settings, trained
+from runs import CPU, SUBSET, arguments, newest, settings, trained, untrained
 
 BUNDLED = Path(bundle.__file__).parents[1] / "models" / "fashion"
 
@@ -103,6 +103,7 @@ def test_a_run_that_has_not_begun_needs_its_bundle(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
+        ({"full_size_map": True}, "its full_size_map is False, but this run's is True"),
         ({"width": 16}, "its width is 32, but this run's is 16"),
         ({"size": 64}, "its size is 28, but this run's is 64"),
         ({"prior": "uniform"}, "its prior is normal, but this run's is uniform"),
@@ -114,6 +115,23 @@ def test_a_bundle_of_another_shape_is_refused(changes: dict[str, object], why: s
     """The message names what differs, and both values."""
     with pytest.raises(SettingsError, match=why):
         initial.read(BUNDLED).check(settings(**({"width": 32} | changes)))
+
+
+def test_a_generator_with_a_full_size_map_begins_by_drawing_what_the_bundle_draws(tmp_path: Path) -> None:
+    """Its last layer is of another kind, and the one before it has a batch norm."""
+    run, output = untrained(tmp_path / "run", full_size_map=True, width=6), tmp_path / "bundle"
+    assert main(["export", str(run), "--output", str(output)]) == 0
+    start = initial.read(output)
+    chosen = settings(full_size_map=True, width=6, initial=start.digest)
+    start.check(chosen)
+    trainer = Trainer(chosen, CPU)
+    assert start.give(trainer, load(SUBSET).images) == []
+    values = latents.draw(3, np.arange(512, dtype=np.uint64), 100, "normal")
+    expected = generator.Generator(bundle.load(output), "cpu").run(values)
+    with torch.no_grad():
+        drawn = to_uint8(trainer.generator(torch.from_numpy(values)), trainer.generator.low).numpy()
+    assert expected.std() > 1
+    assert np.abs(drawn.astype(int) - expected).mean() < expected.std() / 10
 
 
 def test_a_run_with_another_discriminator_draws_its_weights() -> None:

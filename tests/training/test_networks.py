@@ -96,6 +96,22 @@ def test_sizes_are_four_and_seven_times_powers_of_two() -> None:
         levels(30)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_a_full_size_map_is_one_more_of_half_the_width(size: int) -> None:
+    """The layers before it stay as they are; the last one keeps the side."""
+    plain, longer = (generator(size=size, width=6, full_size_map=full) for full in (False, True))
+    images = longer(torch.zeros(3, 5))
+    assert images.shape == (3, 1, size, size)
+    assert images.permute(0, 2, 3, 1).is_contiguous()
+    assert isinstance(longer, DcganGenerator)
+    assert longer.to_image.weight.shape == (3, 1, 3, 3)
+    assert longer.deconvolutions[-1].weight.shape == (6, 3, 4, 4)
+    assert isinstance(plain, DcganGenerator)
+    assert [part.weight.shape for part in longer.deconvolutions][:-1] == [
+        part.weight.shape for part in plain.deconvolutions
+    ]
+
+
 def test_at_64_pixels_and_width_128_the_generator_is_the_papers() -> None:
     """Figure 1 of arXiv:1511.06434: 4x4x1024, 512, 256, 128, then an RGB image of 64 pixels."""
     with torch.device("meta"):

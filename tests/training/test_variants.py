@@ -19,6 +19,7 @@ from dcgan.generator.sessions import Session
 from dcgan_training import variants
 from dcgan_training.cli import main
 from dcgan_training.variants.int8 import as_convolution
+from runs import untrained
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,16 @@ def test_an_export_has_variants_that_are_as_far_off_as_its_manifest_says(colourf
     assert 0 < levels.mean() < 1.5 * stated.mean_levels
     assert stated.mean_levels <= variants.MOST_MEAN_LEVELS
     assert levels.max() <= stated.max_levels + 8
+
+
+def test_a_generator_with_a_full_size_map_has_them_too(tmp_path: Path) -> None:
+    """Its last layer is of another kind."""
+    run, output = untrained(tmp_path / "run", full_size_map=True, width=4), tmp_path / "bundle"
+    assert main(["export", str(run), "--output", str(output)]) == 0
+    loaded = bundle.load(output)
+    assert set(loaded.variants) == {"int8", "float16"}
+    levels = np.abs(images_of(loaded, "int8").astype(int) - images_of(loaded, "float32"))
+    assert 0 < levels.mean() < 1.5 * loaded.manifest.variants["int8"].mean_levels
 
 
 @pytest.mark.parametrize("variant", ["int8", "float16"])

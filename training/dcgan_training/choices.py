@@ -96,6 +96,11 @@ def _contradictions(method: Method) -> list[tuple[bool, str]]:
             f"minibatch_kernels are for architecture dcgan; {method.architecture} has none",
         ),
         (
+            method.full_size_map and method.architecture != "dcgan",
+            f"full_size_map is for architecture dcgan; {method.architecture} "
+            + ("always has such a map" if method.architecture == "keras" else "can't have such a map"),
+        ),
+        (
             method.minibatch_kernels > 0 and method.packing > 1,
             "minibatch_kernels and packing both judge images beside others; choose one",
         ),

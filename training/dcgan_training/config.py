@@ -39,6 +39,7 @@ class Method:
     architecture: Architecture = "dcgan"
     width: int = 64  # channels of the generator's largest hidden feature map; of an mlp, its hidden values
     discriminator_width: int = 0  # the same of the discriminator; 0 takes the generator's
+    full_size_map: bool = False  # the generator has one more hidden feature map, of its images' size and half its width
     latent_dim: int = 100  # values in a latent, z in the papers
     prior: Prior = "normal"
     batch_size: int = 128  # real images in a discriminator step

@@ -2,7 +2,7 @@
 
 A bundle outlives the run that made it, so what is trained or derived for a bundle begins here. Only the graph that
 `graph` writes for architecture dcgan is read: a projection, transposed convolutions 4x4 of stride 2 with ReLU between,
-tanh, pixels.
+the last of them 3x3 of stride 1 after a full-size map, tanh, pixels.
 """
 
 import re
@@ -22,13 +22,14 @@ from dcgan.bundle import GENERATOR, Bundle
 from dcgan.errors import BundleError
 from dcgan.generator import levels_apart
 from dcgan.latents import Floats32
-from dcgan_training.graph import OPSET
+from dcgan_training.graph import OPSET, geometry
 from dcgan_training.networks import to_uint8
 
 _CHAIN: Final = re.compile(
     r"Gemm (Relu Reshape|Reshape Relu) (ConvTranspose Relu )*ConvTranspose Tanh Add Mul Round Clip Cast Transpose"
 )
-_DECONVOLUTION: Final = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+_DOUBLING: Final = 4  # side of a kernel that doubles the side of a map
+_KEEPING: Final = 3  # side of one that keeps it
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Weights:
         project: float32 (maps * height * width, dim), and offset: float32 (maps * height * width,), of the projection.
         shape: maps, height and width of the first feature map.
         kernels: float32 (maps above, maps below, 4, 4), and offsets: float32 (maps below,), of the deconvolutions.
+            After a full-size map the last kernel is 3x3.
     """
 
     project: Floats32
@@ -53,10 +55,21 @@ class Weights:
         return int(self.project.shape[1])
 
     @property
+    def full_size_map(self) -> bool:
+        """Whether the last map has the size of the image already."""
+        return int(self.kernels[-1].shape[-1]) == _KEEPING
+
+    @property
+    def width(self) -> int:
+        """What the settings of its run call so."""
+        return int(self.kernels[-2 if self.full_size_map else -1].shape[0])
+
+    @property
     def image(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         _, height, width = self.shape
-        return int(self.kernels[-1].shape[1]), height << len(self.kernels), width << len(self.kernels)
+        doublings = len(self.kernels) - self.full_size_map
+        return int(self.kernels[-1].shape[1]), height << doublings, width << doublings
 
 
 class FrozenGenerator(nn.Module):
@@ -87,7 +100,8 @@ class FrozenGenerator(nn.Module):
             kernel, offset = self.get_buffer(f"kernel_{place}"), self.get_buffer(f"offset_{place}")
             drawn = torch.relu(drawn)
             yield drawn
-            drawn = nn.functional.conv_transpose2d(drawn, kernel, offset, stride=2, padding=1)
+            strides = geometry(kernel)["strides"]
+            drawn = nn.functional.conv_transpose2d(drawn, kernel, offset, stride=strides, padding=1)
         yield drawn
 
 
@@ -135,14 +149,16 @@ def _taken(nodes: Sequence[onnx.NodeProto], values: dict[str, np.ndarray]) -> We
     reshape = next(node for node in nodes if node.op_type == "Reshape")
     _, maps, height, width = values[reshape.input[1]].tolist()
     layers = [node for node in nodes if node.op_type == "ConvTranspose"]
-    for layer in layers:
-        if _attributes(layer) != _DECONVOLUTION:
-            raise ValueError(f"a transposed convolution has {_attributes(layer)} where it should have {_DECONVOLUTION}")
+    kernels = [_floats(values[layer.input[1]]) for layer in layers]
+    for layer, kernel in zip(layers, kernels, strict=True):
+        sides = (_DOUBLING, _KEEPING) if layer is layers[-1] and len(layers) > 1 else (_DOUBLING,)
+        if kernel.shape[-1] not in sides or _attributes(layer) != geometry(kernel):
+            raise ValueError(f"a transposed convolution with weights {kernel.shape} has {_attributes(layer)}")
     return Weights(
         project=_floats(values[projection.input[1]]),
         offset=_floats(values[projection.input[2]]),
         shape=(maps, height, width),
-        kernels=tuple(_floats(values[layer.input[1]]) for layer in layers),
+        kernels=tuple(kernels),
         offsets=tuple(_floats(values[layer.input[2]]) for layer in layers),
     )
 

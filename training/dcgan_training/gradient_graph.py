@@ -12,7 +12,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from dcgan_training.frozen import Weights
-from dcgan_training.graph import GraphBuilder, normalized
+from dcgan_training.graph import GraphBuilder, geometry, normalized
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def draw(graph: GraphBuilder, weights: Weights, latents: str) -> Drawn:
         maps.append(graph.add("Relu", values))
         kernels.append(graph.weight("kernel", kernel.astype(np.float64)))
         parts = kernels[-1], graph.weight("offset", below.astype(np.float64))
-        values = graph.add("ConvTranspose", maps[-1], *parts, kernel_shape=[4, 4], strides=[2, 2], pads=[1, 1, 1, 1])
+        values = graph.add("ConvTranspose", maps[-1], *parts, **geometry(kernel))
     return Drawn(graph.add("Tanh", values), maps, kernels, project)
 
 
@@ -73,7 +73,8 @@ def _add_way_back(graph: GraphBuilder, weights: Weights, drawn: Drawn, differenc
     one = graph.weight("scalar", np.array(1.0))
     of_tanh = graph.add("Sub", one, graph.add("Mul", drawn.images, drawn.images))
     back = graph.add("Mul", graph.add("Mul", difference, of_mean), of_tanh)
-    for kernel, maps in zip(reversed(drawn.kernels), reversed(drawn.maps), strict=True):
-        back = graph.add("Conv", back, kernel, kernel_shape=[4, 4], strides=[2, 2], pads=[1, 1, 1, 1])
+    layers = zip(weights.kernels, drawn.kernels, drawn.maps, strict=True)
+    for kernel, name, maps in reversed(list(layers)):
+        back = graph.add("Conv", back, name, **geometry(kernel))
         back = graph.add("Mul", back, graph.add("Sign", maps))  # after a ReLU the sign is 1 where it lets through
     graph.add("MatMul", graph.add("Flatten", back), drawn.project, output="gradients")

@@ -62,7 +62,8 @@ class Initial:
             "channels": (image.channels, settings.channels),
             "latent_dim": (latent.dim, settings.latent_dim),
             "prior": (latent.prior, settings.prior),
-            "width": (int(self.generator.kernels[-1].shape[0]), settings.width),
+            "full_size_map": (self.generator.full_size_map, settings.full_size_map),
+            "width": (self.generator.width, settings.width),
         }
         for name, (theirs, ours) in pairs.items():
             if theirs != ours:

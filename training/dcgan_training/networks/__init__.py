@@ -47,7 +47,7 @@ def build_generator(settings: Settings) -> Generator:
     shape = settings.size, settings.channels, settings.width, settings.latent_dim
     match settings.architecture:
         case "dcgan":
-            return DcganGenerator(*shape)
+            return DcganGenerator(*shape, full_size_map=settings.full_size_map)
         case "keras":
             return KerasGenerator(*shape)
         case "mlp":

@@ -52,12 +52,22 @@ class DcganGenerator(_Deconvolutional):
     batch norm, ReLU
     k - 1 times: transposed convolution 4x4 stride 2, batch norm, ReLU; the side doubles, the channels halve
     transposed convolution 4x4 stride 2, tanh        (n, channels, size, size)
+    with a full-size map instead:
+    transposed convolution 4x4 stride 2, batch norm, ReLU        (n, width / 2, size, size)
+    transposed convolution 3x3 stride 1, tanh        (n, channels, size, size)
+
+    Args:
+        full_size_map: whether it has that map. Without one the last layer that can decide anything has cells of 2x2
+            pixels, and at 28 px there is a single convolution between it and the projection.
     """
 
-    def __init__(self, size: int, channels: int, width: int, latent_dim: int) -> None:
+    def __init__(self, size: int, channels: int, width: int, latent_dim: int, *, full_size_map: bool = False) -> None:
         wide = _wide(width, levels(size)[1])
+        if full_size_map:
+            wide.append(max(1, width // 2))
         super().__init__(size, channels, wide, latent_dim, SIGNED)
-        self.to_image = nn.ConvTranspose2d(wide[-1], channels, 4, stride=2, padding=1)
+        side, stride = (3, 1) if full_size_map else (4, 2)
+        self.to_image = nn.ConvTranspose2d(wide[-1], channels, side, stride=stride, padding=1)
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         """Draws images in [-1, 1], shape (n, channels, size, size), from latents of shape (n, latent_dim)."""

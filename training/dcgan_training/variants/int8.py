@@ -25,7 +25,7 @@ from onnx import TensorProto, helper
 from dcgan.latents import Floats32
 from dcgan_training.batches import batches
 from dcgan_training.frozen import FrozenGenerator, Weights
-from dcgan_training.graph import GraphBuilder, Values, to_pixels
+from dcgan_training.graph import GraphBuilder, Values, geometry, to_pixels
 
 _RUNTIME: Final = "com.microsoft"  # ONNX Runtime's own operators, of which QLinearConv takes channels last
 _BATCH: Final = 64
@@ -134,9 +134,15 @@ def _last_layer(graph: GraphBuilder, maps: str, weights: Weights, step: Values) 
     """Adds the transposed convolution to the image, in float32, tanh and pixels."""
     height, width = side = _side(weights, len(weights.kernels) - 1)
     channels, *_ = weights.image
-    kernel = as_convolution(weights.kernels[-1] * step[:, None, None, None])
+    stepped, offset = weights.kernels[-1] * step[:, None, None, None], weights.offsets[-1]
     values = graph.add("Cast", graph.add("Transpose", maps, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
-    parts = graph.weight("kernel", kernel), graph.weight("offset", np.tile(weights.offsets[-1], 4))
+    if weights.full_size_map:
+        parts = graph.weight("kernel", stepped), graph.weight("offset", offset)
+        images = graph.add("ConvTranspose", values, *parts, **geometry(stepped))
+        graph.add("Transpose", to_pixels(graph, graph.add("Tanh", images)), perm=[0, 2, 3, 1], output="images")
+        return
+    kernel = as_convolution(stepped)
+    parts = graph.weight("kernel", kernel), graph.weight("offset", np.tile(offset, 4))
     images = graph.add("Conv", values, *parts, kernel_shape=[2, 2], pads=[1, 1, 1, 1])
     pixels = graph.add("Transpose", to_pixels(graph, graph.add("Tanh", images)), perm=[0, 2, 3, 1])
     parities = _reshaped(graph, pixels, -1, height + 1, width + 1, 2, 2, channels)
