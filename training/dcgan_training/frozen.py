@@ -100,7 +100,7 @@ class FrozenGenerator(nn.Module):
             kernel, offset = self.get_buffer(f"kernel_{place}"), self.get_buffer(f"offset_{place}")
             drawn = torch.relu(drawn)
             yield drawn
-            strides = geometry(kernel)["strides"]
+            strides = geometry(kernel.shape[-1])["strides"]
             drawn = nn.functional.conv_transpose2d(drawn, kernel, offset, stride=strides, padding=1)
         yield drawn
 
@@ -152,7 +152,7 @@ def _taken(nodes: Sequence[onnx.NodeProto], values: dict[str, np.ndarray]) -> We
     kernels = [_floats(values[layer.input[1]]) for layer in layers]
     for layer, kernel in zip(layers, kernels, strict=True):
         sides = (_DOUBLING, _KEEPING) if layer is layers[-1] and len(layers) > 1 else (_DOUBLING,)
-        if kernel.shape[-1] not in sides or _attributes(layer) != geometry(kernel):
+        if kernel.shape[-1] not in sides or _attributes(layer) != geometry(kernel.shape[-1]):
             raise ValueError(f"a transposed convolution with weights {kernel.shape} has {_attributes(layer)}")
     return Weights(
         project=_floats(values[projection.input[1]]),

@@ -63,7 +63,7 @@ def draw(graph: GraphBuilder, weights: Weights, latents: str) -> Drawn:
         maps.append(graph.add("Relu", values))
         kernels.append(graph.weight("kernel", kernel.astype(np.float64)))
         parts = kernels[-1], graph.weight("offset", below.astype(np.float64))
-        values = graph.add("ConvTranspose", maps[-1], *parts, **geometry(kernel))
+        values = graph.add("ConvTranspose", maps[-1], *parts, **geometry(kernel.shape[-1]))
     return Drawn(graph.add("Tanh", values), maps, kernels, project)
 
 
@@ -75,6 +75,6 @@ def _add_way_back(graph: GraphBuilder, weights: Weights, drawn: Drawn, differenc
     back = graph.add("Mul", graph.add("Mul", difference, of_mean), of_tanh)
     layers = zip(weights.kernels, drawn.kernels, drawn.maps, strict=True)
     for kernel, name, maps in reversed(list(layers)):
-        back = graph.add("Conv", back, name, **geometry(kernel))
+        back = graph.add("Conv", back, name, **geometry(kernel.shape[-1]))
         back = graph.add("Mul", back, graph.add("Sign", maps))  # after a ReLU the sign is 1 where it lets through
     graph.add("MatMul", graph.add("Flatten", back), drawn.project, output="gradients")

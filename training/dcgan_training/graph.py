@@ -202,13 +202,12 @@ def _projection(
 
 def _deconvolution(graph: GraphBuilder, maps: str, kernel: Values, offset: Values) -> str:
     weights = graph.weight("kernel", kernel), graph.weight("offset", offset)
-    return graph.add("ConvTranspose", maps, *weights, **geometry(kernel))
+    return graph.add("ConvTranspose", maps, *weights, **geometry(kernel.shape[-1]))
 
 
-def geometry(kernel: NDArray[Any]) -> dict[str, list[int]]:
+def geometry(side: int) -> dict[str, Any]:
     """Gives the attributes of a transposed convolution: one of 4x4 doubles the side of a map, one of 3x3 keeps it.
 
     Those of the convolution that is its way back are the same.
     """
-    side = kernel.shape[-1]
     return {"kernel_shape": [side, side], "strides": [side - 2, side - 2], "pads": [1, 1, 1, 1]}

@@ -134,11 +134,12 @@ def _last_layer(graph: GraphBuilder, maps: str, weights: Weights, step: Values) 
     """Adds the transposed convolution to the image, in float32, tanh and pixels."""
     height, width = side = _side(weights, len(weights.kernels) - 1)
     channels, *_ = weights.image
-    stepped, offset = weights.kernels[-1] * step[:, None, None, None], weights.offsets[-1]
+    stepped = weights.kernels[-1] * step[:, None, None, None]
+    offset = weights.offsets[-1].astype(np.float64)
     values = graph.add("Cast", graph.add("Transpose", maps, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
     if weights.full_size_map:
         parts = graph.weight("kernel", stepped), graph.weight("offset", offset)
-        images = graph.add("ConvTranspose", values, *parts, **geometry(stepped))
+        images = graph.add("ConvTranspose", values, *parts, **geometry(stepped.shape[-1]))
         graph.add("Transpose", to_pixels(graph, graph.add("Tanh", images)), perm=[0, 2, 3, 1], output="images")
         return
     kernel = as_convolution(stepped)
