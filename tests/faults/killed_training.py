@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from runs import arguments, deterministic, kill, same_weights
 
-IMAGES = 400_000
+IMAGES = 150_000  # more than are shown before the last kill
 TIMES = 10
 
 
