@@ -19,6 +19,7 @@ from dcgan_training.networks import build_discriminator, build_generator, initia
 from dcgan_training.recipes import DEFAULT, named
 
 SUBSET = Path(__file__).parent / "data" / "fashion-mnist-subset"
+LABELS = SUBSET / "train-labels-idx1-ubyte.gz"
 CPU = Machine(device="cpu", precision="float32", threads=1, processor="any", torch="any")
 
 

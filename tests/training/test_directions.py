@@ -17,9 +17,8 @@ from dcgan_training.direction_card import commands, section
 from dcgan_training.direction_measures import Reading, Realism, Sampler, useful_range
 from dcgan_training.directions import Plan, Request, add_directions, halves
 from dcgan_training.errors import DataError
-from runs import SUBSET
+from runs import LABELS, SUBSET
 
-LABELS = SUBSET / "train-labels-idx1-ubyte.gz"
 PLAIN = {"variants": {}, "directions": {}, "calibration": None, "encoder": None}
 QUICK = Plan(seed=3, samples=2000, shown=6000)
 RANDOM = np.random.Generator(np.random.PCG64(5))

@@ -15,6 +15,7 @@ from dcgan import bundle, latents
 from dcgan.bundle.manifest import HeldOutSpec, TrainingSpec
 from dcgan.errors import SettingsError
 from dcgan_training import evaluate as evaluation
+from dcgan_training import label_classifier
 from dcgan_training.cli import main
 from dcgan_training.data import digest_of, split
 from dcgan_training.errors import DataError
@@ -172,7 +173,7 @@ def test_labels_give_classes_a_probe_and_classifier_features(
     honest: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shares of the samples add to one; the name of the features has the digest of the labels."""
-    monkeypatch.setattr(evaluation, "_CLASSIFIER_SHOWN", 4_000)
+    monkeypatch.setattr(label_classifier, "_SHOWN", 4_000)
     images = np.load(data)
     codes = (images[:, :4].mean((1, 2, 3)) > images[:, 4:].mean((1, 2, 3))).astype(np.uint8)  # top or bottom
     labels = data.with_name("labels")

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dcgan_training import checkpoint, history
+from dcgan_training import checkpoint, history, label_classifier
 from dcgan_training.cli import main
 from dcgan_training.config import Settings
 from dcgan_training.data import load
-from runs import SUBSET, arguments, deterministic, kill, newest, same_weights, started, trained, wait_for
+from runs import LABELS, SUBSET, arguments, deterministic, kill, newest, same_weights, started, trained, wait_for
 
 LONG = 64_000  # images: some ten seconds, which no test waits for
 UNMOVED = "--recipe", "mlp-digits", "--width", "8", "--set", "learning_rate=1e-8", "--on-alarm", "stop"
@@ -257,6 +257,50 @@ def test_the_best_checkpoint_stays(tmp_path: Path) -> None:
     best = min(checks, key=lambda line: line["check"]["frechet_distance"])  # type: ignore[index]
     (kept,) = (run / "best").iterdir()
     assert kept.name.startswith(f"{best['images']:012d}-")
+
+
+def test_labels_let_the_watch_measure_by_a_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other distances, but the same weights and diversity; the report says which, and half a run goes on with it."""
+    monkeypatch.setattr(label_classifier, "_SHOWN", 2_000)
+    small, labels = ["--recipe", "mlp-digits", "--width", "8"], ["--labels", str(LABELS)]
+    plain = trained(tmp_path / "plain", *small, images=100_000)
+    labelled = trained(tmp_path / "labelled", *small, *labels, images=100_000)
+    halved = trained(tmp_path / "halved", *small, *labels, images=60_000)
+    monkeypatch.setattr(label_classifier, "_SHOWN", 1)  # what was learned is kept
+    trained(halved, *small, *labels, images=100_000)
+    assert deterministic(halved) == deterministic(labelled)
+    assert same_weights(labelled, plain)
+    random, classified = (
+        [line["check"] for line in deterministic(run) if "check" in line] for run in (plain, labelled)
+    )
+    for one, other in zip(random, classified, strict=True):
+        assert isinstance(one, dict)
+        assert isinstance(other, dict)
+        assert one["diversity"] == other["diversity"]
+        assert one["frechet_distance"] != other["frechet_distance"]
+        assert one["real_variance"] != other["real_variance"]
+    reports = [(run / "report.html").read_text() for run in (plain, labelled)]
+    assert [("a classifier of the data" in page, "random network" in page) for page in reports] == [
+        (False, True),
+        (True, False),
+    ]
+
+
+def test_a_run_with_labels_is_continued_with_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Figures of one run are in the same features; labels of other images and a damaged classifier are refused."""
+    other = tmp_path / "other.csv"
+    other.write_text("class\n" + "a\nb\n" * 200)
+    few = tmp_path / "few.csv"
+    few.write_text("class\na\n")
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(label_classifier, "_SHOWN", 128)
+        trained(run, "--labels", str(other), images=128)
+    assert "has 1 rows for 400 images" in error(run, capsys, "--labels", str(few))
+    assert "holds a run with labels" in error(run, capsys, "--labels", str(LABELS))
+    assert "holds a run with labels" in error(run, capsys)
+    (run / "classifier.pt").write_bytes(b"none")
+    assert "classifier.pt: holds no classifier of these labels; delete it" in error(run, capsys, "--labels", str(other))
 
 
 def test_a_refused_command_leaves_what_the_run_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from dcgan.images import Pixels
 from dcgan.latents import Floats32
 from dcgan_training.batches import batches
-from dcgan_training.data import positions
+from dcgan_training.data import Images, positions
 from dcgan_training.labels import UNLABELLED
 from dcgan_training.networks import signed
 
@@ -69,7 +69,7 @@ class Classifier(nn.Module):
 
 
 def train(
-    images: Pixels,
+    images: Images,
     codes: Codes,
     value_counts: Sequence[int],
     *,

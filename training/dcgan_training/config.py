@@ -99,6 +99,7 @@ class Settings(Method):
     held_out: str = ""  # where the held-out images are from: "" is the data itself, by content hash
     held_out_count: int = 0  # images held out; 0 is a run made before runs held any out
     held_out_digest: str = ""  # sha256 of their pixels
+    labels: str = ""  # start of the sha256 of those whose classifier the watch measures by; "" is random features
     initial: str = ""  # manifest digest of the bundle whose weights it began with; "" is drawn weights
 
     @classmethod

@@ -21,6 +21,7 @@ from dcgan_training.data import Broken, Dataset
 from dcgan_training.errors import DataError
 from dcgan_training.extractors import CLASSIFIER, RANDOM, ClassifierFeatures, Extractor, OnnxFeatures
 from dcgan_training.features import RandomFeatures
+from dcgan_training.label_classifier import learnable, taught
 from dcgan_training.memorisation import memorisation
 from dcgan_training.probe import Labelled, balanced, has_maps, probe
 from dcgan_training.quality import SAMPLES, SECTION, STACKED_SAMPLES, Figure, Report
@@ -30,8 +31,6 @@ from dcgan_training.stacked_digits import Modes, judging, stacked_digits
 
 NEIGHBOURS: Final = 5
 _SEED: Final = 0
-_CLASSIFIER_WIDTH: Final = 32
-_CLASSIFIER_SHOWN: Final = 300_000
 _PROBED: Final = 10_000  # images that a probe is judged by, at most
 
 
@@ -77,7 +76,7 @@ class Request:
     def check_with(self, data: Dataset) -> None:
         """Raises what `evaluate` would, once there is a model of this data: for labels, graphs and digits."""
         if self.labels is not None:
-            _columns(self.labels, data)
+            learnable(self.labels, data)
         for file in self.graphs:
             OnnxFeatures(file, data.size, data.channels)
         if self.digits is not None:
@@ -157,11 +156,10 @@ class _Evaluation:
             return np.concatenate(list(pool.map(batch, range(0, count, size))))
 
     def _labelled_columns(self) -> list[labels.Column]:
-        """Gives the columns that a classifier may learn: those that directions may be of, so none about race."""
         if self._request.labels is None:
             self._omitted |= {"class shares": "they need --labels", "the linear probe": "it needs --labels"}
             return []
-        columns, notes = _columns(self._request.labels, self._real.data)
+        columns, notes = learnable(self._request.labels, self._real.data)
         for note in notes:
             self._say(note)
         return columns
@@ -170,18 +168,7 @@ class _Evaluation:
         if not self._columns:
             return None
         self._say("training a classifier of the labels")
-        rows = self._real.teaching
-        return classifier.train(
-            self._real.data.images[rows],
-            self._codes()[rows],
-            [len(column.values) for column in self._columns],
-            width=_CLASSIFIER_WIDTH,
-            seed=_SEED,
-            shown=_CLASSIFIER_SHOWN,
-        )
-
-    def _codes(self) -> classifier.Codes:
-        return np.stack([column.codes for column in self._columns], 1)
+        return taught(self._real.data, self._real.teaching, self._columns)
 
     def _extractor(self, name: str) -> Extractor:
         data = self._real.data
@@ -271,15 +258,6 @@ class _Evaluation:
         )
         yield from _counted(found.generated, found.perfect)
         yield Figure("stacked_digits/accuracy", found.accuracy)
-
-
-def _columns(file: Path, data: Dataset) -> tuple[list[labels.Column], list[str]]:
-    """Gives the columns that a classifier may learn, and why others are left out; raises DataError for none."""
-    attributes, notes = labels.offered(labels.read(file, data))
-    columns = {attribute.column.name: attribute.column for attribute in attributes}
-    if not columns:
-        raise DataError(file, "has no column that a classifier can learn")
-    return list(columns.values()), notes
 
 
 def _counted(generated: Modes, perfect: Modes) -> Iterator[Figure]:

@@ -29,9 +29,10 @@ class Check:
     """What the samples of the averaged generator were worth; the same latents and real images in every check.
 
     Attributes:
-        diversity: of 512 samples, relative to that of as many held-out images, by label-free features; 1 is theirs.
+        diversity: of 512 samples, relative to that of as many held-out images, in random features; 1 is theirs.
         duplicates: share of these samples that are nearly another one's double, 0 to 1.
-        frechet_distance: of the samples from the held-out images, in these features; 0 is the best.
+        frechet_distance: of the samples from the held-out images, in a classifier's features where the run was given
+            labels, else in random ones, as all that follows; 0 is the best.
         precision: share of samples that lie among the held-out images, 0 to 1.
         coverage: share of held-out images that have a sample beside them, 0 to 1.
         real_distance: the Fréchet distance of one half of the held-out images from the other: what noise alone makes.

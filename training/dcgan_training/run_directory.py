@@ -5,6 +5,7 @@ checkpoints/     the newest states, `best/` the best by figure (`checkpoint`)
 history.jsonl    readings, checks and alarms (`history`); events/ the same for TensorBoard
 samples/         grids from latents that never change
 held_out.npy     images that the run never trains on, uint8 (n, height, width, channels)
+classifier.pt    of the labels, which the watch measures by where it was given any (`label_classifier`)
 data.npy         images that were decoded from a folder or a zip (`data.load`)
 report.html      what a person looks at (`report`)
 published        digest of the bundle that `dcgan-train run` made of it
@@ -33,6 +34,7 @@ CHECKPOINTS: Final = "checkpoints"
 BEST: Final = "best"
 SAMPLES: Final = "samples"
 HELD_OUT: Final = "held_out.npy"
+CLASSIFIER: Final = "classifier.pt"
 DATA: Final = "data.npy"
 PUBLISHED: Final = "published"
 

@@ -24,6 +24,7 @@ from dcgan_training import average, checkpoint, report, run_directory
 from dcgan_training.config import Settings
 from dcgan_training.distributed import World
 from dcgan_training.errors import DivergedError
+from dcgan_training.extractors import Extractor
 from dcgan_training.files import output_error, write_atomically
 from dcgan_training.history import History
 from dcgan_training.initial import Initial
@@ -64,6 +65,7 @@ class Job:
         machine: where it is computed.
         world: the processes that share it.
         material: the images, of the size and channels that `settings` says.
+        features: that the watch measures in; None are random ones.
         start: weights to begin with; None draws them from the seed.
         directory: of the run, claimed by the caller; `run_directory` says what it will hold.
         plan: when to save and when to stop.
@@ -73,6 +75,7 @@ class Job:
     machine: Machine
     world: World
     material: Material
+    features: Extractor | None
     start: Initial | None
     directory: Path
     plan: Plan
@@ -196,7 +199,7 @@ class _Run:
         with displaying(job.directory, images, settings.images, hours, settings.objective) as display:
             for line in [_describe(settings, job.machine, job.world), *self.notes]:
                 display.say(line)
-            watch = Watch(settings, job.material.held_out, History.open(job.directory, images))
+            watch = Watch(settings, job.material.held_out, History.open(job.directory, images), job.features)
             if watch.alarm is not None:
                 display.say(f"an alarm is on: {watch.alarm.message}")
             try:

@@ -80,6 +80,13 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         default="refuse",
         help="unreadable image files (default: refuse)",
     )
+    add(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="of the data: an idx file, or a .csv with a header, whose classifier the watch then measures by "
+        "(default: none)",
+    )
     add("--init-from", type=Path, metavar="BUNDLE", help="a bundle whose weights to begin with (default: drawn ones)")
     add_seed(add)
     add("--images", type=whole(1), metavar="N", help="real images to show; 1 or more (default: the recipe's)")

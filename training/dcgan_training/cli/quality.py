@@ -201,6 +201,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, required=True, metavar="PATH", help="the images that it was trained on, as for train")
     add("--held-out", type=Path, metavar="PATH", help="a test set to compare with (default: what its run held out)")
     add("--broken", choices=("refuse", "skip"), default="refuse", help="as for train (default: refuse)")
+    add("--labels", type=Path, metavar="FILE", help="of the data: an idx file, or a .csv with a header (default: none)")
     add("--no-write", action="store_true", help="leave the bundle as it is (default: its figures are replaced)")
     _add_measures(add)
 
@@ -230,7 +231,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_measures(add: flags.Add) -> None:
-    add("--labels", type=Path, metavar="FILE", help="of the data: an idx file, or a .csv with a header (default: none)")
     add(
         "--features",
         action="append",

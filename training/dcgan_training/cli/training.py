@@ -114,6 +114,8 @@ def _check_glimpse(recipe: Recipe, options: argparse.Namespace) -> None:
 def _job(options: argparse.Namespace, crew: Crew, approve: "Callable[[Dataset], None]") -> "Job":
     """Gathers the images of a run and settles what it is, in its directory."""
     from dcgan_training import run_directory
+    from dcgan_training.extractors import ClassifierFeatures, digest
+    from dcgan_training.label_classifier import learnable, remembered
     from dcgan_training.material import Material, Source, gather
     from dcgan_training.train import Job, Plan
 
@@ -121,26 +123,35 @@ def _job(options: argparse.Namespace, crew: Crew, approve: "Callable[[Dataset], 
     gathered = gather(source, options.output, crew.world)
     choices.check_shape(crew.recipe, gathered.data.size, gathered.data.channels)
     approve(gathered.data)
-    start, digest, notes = _beginning(options)
+    start, initial, notes = _beginning(options)
+    columns, left_out = ([], []) if options.labels is None else learnable(options.labels, gathered.data)
     settings = Settings.of(
         crew.recipe,
         **gathered.facts,
         seed=options.seed,
         flip=options.flip,
-        initial=digest,
+        labels="" if options.labels is None else digest(options.labels),
+        initial=initial,
     )
     if start is not None:
         start.check(settings)
+    features = None
     if crew.world.rank == 0:
-        for note in [*(f"warning: {name} can't be read and was passed over" for name in gathered.data.skipped), *notes]:
+        skipped = (f"warning: {name} can't be read and was passed over" for name in gathered.data.skipped)
+        for note in [*skipped, *notes, *left_out]:
             say(note)
         run_directory.settle(options.output, settings, gathered.held_out)
+        if columns:
+            file = options.output / run_directory.CLASSIFIER
+            network = remembered(file, gathered.data, gathered.rows, columns, say)
+            features = ClassifierFeatures(network, options.labels)
     crew.world.wait()
     return Job(
         settings=settings,
         machine=crew.machine,
         world=crew.world,
         material=Material(gathered.data.images, gathered.rows, run_directory.held_out(options.output)),
+        features=features,
         start=start,
         directory=options.output,
         plan=Plan(save_every=options.save_every, hours=options.hours, on_alarm=options.on_alarm),

@@ -58,7 +58,7 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, places: slice, /) -> NDArray[np.uint8]: ...
+    def __getitem__(self, places: slice | NDArray[np.int64], /) -> NDArray[np.uint8]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Selection:
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, places: slice, /) -> NDArray[np.uint8]:
+    def __getitem__(self, places: slice | NDArray[np.int64], /) -> NDArray[np.uint8]:
         part: NDArray[np.uint8] = self.images[self.places[places]]
         return part
 

@@ -32,6 +32,8 @@ _COLUMNS: Final = 10  # of a grid in samples/
 _CORNER: Final = 4  # columns and rows of it that are shown over time
 _PADDING: Final = 2  # px between its images
 _WIDEST: Final = 660  # px of the last grid, whole
+_CLASSIFIER: Final = "features of a classifier of the data's labels"
+_RANDOM: Final = "label-free features of a fixed random network"
 _NUMBERED: Final = re.compile(r"[0-9]{1,15}")  # names of grids, by the images seen
 
 
@@ -57,6 +59,7 @@ def write(directory: Path, complete: bool = False) -> Path:
         state=state,
         verdict=escape(sentence),
         figures=_figures(rules),
+        features=_CLASSIFIER if settings.labels else _RANDOM,
         alarms=_alarms(records),
         charts="".join(_charts(settings, records, rules)),
         grids=_grids(directory / run_directory.SAMPLES),

@@ -19,6 +19,7 @@ from dcgan.latents import Floats32
 from dcgan_training import figures
 from dcgan_training.batches import spread
 from dcgan_training.config import Settings
+from dcgan_training.extractors import Extractor
 from dcgan_training.features import RandomFeatures
 from dcgan_training.history import Alarm, Check, History, Reading
 from dcgan_training.trainer import Losses
@@ -43,10 +44,17 @@ class Watch:
         held_out: images that it isn't trained on, uint8 (n, size, size, channels); with fewer than 32 of them there
             are no checks, only readings.
         history: of the run as far as it has come; the watch adds to it.
+        features: to measure distances and coverage in; None are random ones.
     """
 
-    def __init__(self, settings: Settings, held_out: NDArray[np.uint8], history: History) -> None:
-        self._settings, self._held_out, self._history = settings, held_out, history
+    def __init__(
+        self,
+        settings: Settings,
+        held_out: NDArray[np.uint8],
+        history: History,
+        features: Extractor | None = None,
+    ) -> None:
+        self._settings, self._held_out, self._history, self._features = settings, held_out, history, features
         self._rules, raised = replay(settings, history.records)
         self._raised = [alarm for _, alarm in raised]
         self._every = max(LEAST_EVERY, settings.images // CHECKS)
@@ -79,7 +87,7 @@ class Watch:
             draw: latents, float32 (n, dim), to images, uint8 (n, size, size, channels), by the calibrated average.
         """
         if self._yardstick is None:
-            self._yardstick = Yardstick(self._settings, self._held_out)
+            self._yardstick = Yardstick(self._settings, self._held_out, self._features)
         check = self._yardstick.measure(draw)
         self._history.add(images, check)
         return check, self._judged(images, check)
@@ -93,18 +101,24 @@ class Watch:
 
 
 class Yardstick:
-    """The real images' side of every check, computed once, and the latents of the samples."""
+    """The real images' side of every check, computed once, and the latents of the samples.
 
-    def __init__(self, settings: Settings, held_out: NDArray[np.uint8]) -> None:
-        self._features = RandomFeatures(settings.channels)
+    Diversity is measured in random features whatever the others are: a classifier passes over what its labels don't
+    tell, and a generator may lose just that.
+    """
+
+    def __init__(self, settings: Settings, held_out: NDArray[np.uint8], features: Extractor | None) -> None:
+        self._random = RandomFeatures(settings.channels)
+        self._features = features or self._random
         names = np.arange(SAMPLES, dtype=np.uint64)
         self._latents = latents.draw(0, names, settings.latent_dim, settings.prior)
-        both = self._features(spread(held_out, 2 * SAMPLES))
+        shown = spread(held_out, 2 * SAMPLES)
+        both = self._features(shown)
         self._real_distance = figures.frechet_distance(both[::2], both[1::2])
         self._real = spread(both, SAMPLES)
         self._fixed = min(FIXED, len(self._real))
         self._real_fixed = spread(self._real, self._fixed)
-        self._real_diversity = figures.diversity(self._real_fixed)
+        self._real_diversity = figures.diversity(self._random(spread(spread(shown, SAMPLES), self._fixed)))
         self._real_variance = figures.trace(self._real)
 
     def measure(self, draw: Draw) -> Check:
@@ -112,9 +126,10 @@ class Yardstick:
         samples = draw(self._latents)
         drawn = self._features(samples)
         fixed = drawn[: self._fixed]
+        varied = fixed if self._features is self._random else self._random(samples[: self._fixed])
         prdc = figures.prdc(self._real_fixed, fixed)
         return Check(
-            diversity=figures.diversity(fixed) / max(self._real_diversity, 1e-12),
+            diversity=figures.diversity(varied) / max(self._real_diversity, 1e-12),
             duplicates=figures.duplicates(samples[: self._fixed]),
             frechet_distance=figures.frechet_distance(self._real, drawn),
             precision=prdc.precision,
