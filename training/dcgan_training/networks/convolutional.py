@@ -57,8 +57,8 @@ class DcganGenerator(_Deconvolutional):
     transposed convolution 3x3 stride 1, tanh        (n, channels, size, size)
 
     Args:
-        full_size_map: whether it has that map. Without one the last layer that can decide anything has cells of 2x2
-            pixels, and at 28 px there is a single convolution between it and the projection.
+        full_size_map: whether it has that map. At 28 px there is a single layer between projection and image without
+            it; with it stacked digits were learned in half the images, at the same speed for each.
     """
 
     def __init__(self, size: int, channels: int, width: int, latent_dim: int, *, full_size_map: bool = False) -> None:
