@@ -153,7 +153,7 @@ def _taken(nodes: Sequence[onnx.NodeProto], values: dict[str, np.ndarray]) -> We
     for layer, kernel in zip(layers, kernels, strict=True):
         sides = (_DOUBLING, _KEEPING) if layer is layers[-1] and len(layers) > 1 else (_DOUBLING,)
         if kernel.shape[-1] not in sides or _attributes(layer) != geometry(kernel.shape[-1]):
-            raise ValueError(f"a transposed convolution with weights {kernel.shape} has {_attributes(layer)}")
+            raise ValueError(f"a transposed convolution has weights {kernel.shape} and {_attributes(layer)}")
     return Weights(
         project=_floats(values[projection.input[1]]),
         offset=_floats(values[projection.input[2]]),
