@@ -141,7 +141,7 @@ def array(tensor: object) -> Values:
 
 def _dcgan(graph: GraphBuilder, generator: DcganGenerator) -> str:
     maps = _deconvolutions(graph, generator)
-    maps = _deconvolution(graph, maps, array(generator.to_image.weight), array(generator.to_image.bias))
+    maps = deconvolution(graph, maps, array(generator.to_image.weight), array(generator.to_image.bias))
     return graph.add("Tanh", maps)
 
 
@@ -186,7 +186,7 @@ def _deconvolutions(graph: GraphBuilder, generator: DcganGenerator | KerasGenera
     shape = graph.constant("shape", np.array([-1, len(scales[0]), generator.base, generator.base], np.int64))
     maps = graph.add("Reshape", graph.add("Relu", maps), shape)
     for layer, scale, shift in zip(generator.deconvolutions, scales[1:], shifts[1:], strict=True):
-        maps = graph.add("Relu", _deconvolution(graph, maps, array(layer.weight) * scale[:, None, None], shift))
+        maps = graph.add("Relu", deconvolution(graph, maps, array(layer.weight) * scale[:, None, None], shift))
     return maps
 
 
@@ -200,7 +200,8 @@ def _projection(
     return graph.weight("project", by_channel), graph.weight("offset", np.repeat(shift, cells))
 
 
-def _deconvolution(graph: GraphBuilder, maps: str, kernel: Values, offset: Values) -> str:
+def deconvolution(graph: GraphBuilder, maps: str, kernel: Values, offset: Values) -> str:
+    """Adds a transposed convolution with these weights, float64 (maps above, maps below, side, side)."""
     weights = graph.weight("kernel", kernel), graph.weight("offset", offset)
     return graph.add("ConvTranspose", maps, *weights, **geometry(kernel.shape[-1]))
 

@@ -25,7 +25,7 @@ from onnx import TensorProto, helper
 from dcgan.latents import Floats32
 from dcgan_training.batches import batches
 from dcgan_training.frozen import FrozenGenerator, Weights
-from dcgan_training.graph import GraphBuilder, Values, geometry, to_pixels
+from dcgan_training.graph import GraphBuilder, Values, deconvolution, to_pixels
 
 _RUNTIME: Final = "com.microsoft"  # ONNX Runtime's own operators, of which QLinearConv takes channels last
 _BATCH: Final = 64
@@ -138,8 +138,7 @@ def _last_layer(graph: GraphBuilder, maps: str, weights: Weights, step: Values) 
     offset = weights.offsets[-1].astype(np.float64)
     values = graph.add("Cast", graph.add("Transpose", maps, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
     if weights.full_size_map:
-        parts = graph.weight("kernel", stepped), graph.weight("offset", offset)
-        images = graph.add("ConvTranspose", values, *parts, **geometry(stepped.shape[-1]))
+        images = deconvolution(graph, values, stepped, offset)
         graph.add("Transpose", to_pixels(graph, graph.add("Tanh", images)), perm=[0, 2, 3, 1], output="images")
         return
     kernel = as_convolution(stepped)
