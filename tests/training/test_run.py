@@ -1,15 +1,19 @@
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import runs
 from dcgan import bundle
 from dcgan.errors import SettingsError
 from dcgan_training import evaluate as evaluation
+from dcgan_training import label_classifier
 from dcgan_training.cli import main, quality
+from dcgan_training.data import load
 from dcgan_training.export import Labels
 from dcgan_training.history import Alarm
 from dcgan_training.quality import Figure, Report
@@ -153,6 +157,21 @@ def test_a_stopped_training_publishes_nothing(
     monkeypatch.setattr(quality.training, "train", lambda *_: stopped)
     assert main(command(tmp_path / "model")) == code
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_watch_and_the_figures_of_a_run_are_by_one_classifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is taught once; an evaluation without the run teaches the same one, also beside a test set."""
+    monkeypatch.setattr(label_classifier, "_SHOWN", 2_000)
+    output, held_out = tmp_path / "model", tmp_path / "held-out.npy"
+    np.save(held_out, 255 - load(runs.SUBSET).images[:200])
+    measure = ["--data", str(runs.SUBSET), "--held-out", str(held_out), "--labels", str(runs.LABELS)]
+    published, again = tmp_path / "published.json", tmp_path / "again.json"
+    assert main(command(output, *measure, "--json", str(published))) == 0
+    assert capsys.readouterr().err.count("training a classifier of the labels") == 1
+    assert main(["evaluate", str(output), *measure, "--samples", "100", "--json", str(again)]) == 0
+    assert json.loads(published.read_text()) == json.loads(again.read_text())
 
 
 def test_a_run_whose_last_step_raised_an_alarm_is_not_published(tmp_path: Path) -> None:

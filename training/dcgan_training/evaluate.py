@@ -21,7 +21,7 @@ from dcgan_training.data import Broken, Dataset
 from dcgan_training.errors import DataError
 from dcgan_training.extractors import CLASSIFIER, RANDOM, ClassifierFeatures, Extractor, OnnxFeatures
 from dcgan_training.features import RandomFeatures
-from dcgan_training.label_classifier import learnable, taught
+from dcgan_training.label_classifier import learnable, remembered, taught
 from dcgan_training.memorisation import memorisation
 from dcgan_training.probe import Labelled, balanced, has_maps, probe
 from dcgan_training.quality import SAMPLES, SECTION, STACKED_SAMPLES, Figure, Report
@@ -47,6 +47,7 @@ class Request:
         digits: folder of MNIST, to count the modes of stacked digits by; None leaves that out.
         stacked_samples: to count modes of.
         broken: what the run did about image files that can't be read.
+        classifier: of the labels, in a file of the run's; None teaches one.
     """
 
     data: Path
@@ -57,6 +58,7 @@ class Request:
     digits: Path | None = None
     stacked_samples: int = STACKED_SAMPLES
     broken: Broken = "refuse"
+    classifier: Path | None = None
 
     def check(self) -> None:
         """Raises SettingsError where it asks for what can't be, DataError where a file isn't there."""
@@ -167,8 +169,10 @@ class _Evaluation:
     def _taught(self) -> classifier.Classifier | None:
         if not self._columns:
             return None
-        self._say("training a classifier of the labels")
-        return taught(self._real.data, self._real.teaching, self._columns)
+        file = self._request.classifier
+        if file is None:
+            return taught(self._real.data, self._columns, self._say)
+        return remembered(file, self._real.data, self._columns, self._say)
 
     def _extractor(self, name: str) -> Extractor:
         data = self._real.data

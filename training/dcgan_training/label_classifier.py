@@ -1,6 +1,8 @@
 """The classifier of a data set's own labels, which evaluations and the watch of a run see images by.
 
-Both teach it alike, from the images that the model is trained on, so that figures by either are in the same features.
+Both teach it alike, so that figures by either are in the same features: by the nine tenths of the data that would be
+trained on if a part were held out by its hash. The last tenth is there to judge it by, also where a test set is held
+out instead, for that has no labels.
 """
 
 import io
@@ -10,11 +12,10 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dcgan_training import labels
 from dcgan_training.classifier import Classifier, train
-from dcgan_training.data import Dataset, Selection
+from dcgan_training.data import Dataset, Selection, split
 from dcgan_training.errors import DataError, RunError
 from dcgan_training.files import output_error, write_atomically
 from dcgan_training.say import Say
@@ -37,16 +38,16 @@ def learnable(file: Path, data: Dataset) -> tuple[list[labels.Column], list[str]
     return list(columns.values()), notes
 
 
-def taught(data: Dataset, rows: NDArray[np.int64], columns: Sequence[labels.Column]) -> Classifier:
-    """Teaches it these columns by the images in these places of the data set; the same ones give the same weights."""
+def taught(data: Dataset, columns: Sequence[labels.Column], say: Say) -> Classifier:
+    """Teaches it these columns; the same data give the same weights."""
+    say("training a classifier of the labels")
+    rows = split(data.images).train
     codes = np.stack([column.codes[rows] for column in columns], 1)
     counts = [len(column.values) for column in columns]
     return train(Selection(data.images, rows), codes, counts, width=_WIDTH, seed=_SEED, shown=_SHOWN)
 
 
-def remembered(
-    file: Path, data: Dataset, rows: NDArray[np.int64], columns: Sequence[labels.Column], say: Say
-) -> Classifier:
+def remembered(file: Path, data: Dataset, columns: Sequence[labels.Column], say: Say) -> Classifier:
     """Reads it from a run's file, or teaches it as `taught` does and writes it there.
 
     Raises:
@@ -54,8 +55,7 @@ def remembered(
         OutputError: it can't be written.
     """
     if not file.exists():
-        say("training a classifier of the labels")
-        network = taught(data, rows, columns)
+        network = taught(data, columns, say)
         buffer = io.BytesIO()
         torch.save(network.state_dict(), buffer)
         try:

@@ -6,6 +6,7 @@ met; then nothing is published and the run stays. The other exit codes are those
 
 import argparse
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,6 +71,7 @@ def run_command(options: argparse.Namespace) -> int:
 
 def _published(options: argparse.Namespace, run: Path, labels: "Labels", request: "Request") -> int:
     """Makes a bundle of a run in a hidden directory, and puts it in its place if it is good enough."""
+    from dcgan_training import run_directory
     from dcgan_training.evaluate import evaluate
     from dcgan_training.export import export
 
@@ -79,7 +81,7 @@ def _published(options: argparse.Namespace, run: Path, labels: "Labels", request
     shutil.rmtree(hidden, ignore_errors=True)
     try:
         export(run, candidate, labels, choice=options.checkpoint, say=say)
-        report = evaluate(candidate, request, say)
+        report = evaluate(candidate, replace(request, classifier=run / run_directory.CLASSIFIER), say)
         _tell(report)
         code = _judged(report, options.require, candidate, output, run)
     finally:

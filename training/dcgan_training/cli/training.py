@@ -143,7 +143,7 @@ def _job(options: argparse.Namespace, crew: Crew, approve: "Callable[[Dataset], 
         run_directory.settle(options.output, settings, gathered.held_out)
         if columns:
             file = options.output / run_directory.CLASSIFIER
-            network = remembered(file, gathered.data, gathered.rows, columns, say)
+            network = remembered(file, gathered.data, columns, say)
             features = ClassifierFeatures(network, options.labels)
     crew.world.wait()
     return Job(
