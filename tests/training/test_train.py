@@ -286,6 +286,19 @@ def test_labels_let_the_watch_measure_by_a_classifier(tmp_path: Path, monkeypatc
     ]
 
 
+def test_a_checkpoint_of_other_networks_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As one from before the layers of a recipe changed; neither does an export take it."""
+    run = trained(tmp_path / "run", images=128)
+    state, _ = checkpoint.load_newest(run / "checkpoints")
+    assert state is not None
+    del state["discriminator"]["convolutions.1.weight"]
+    checkpoint.save(run / "checkpoints", 256, state)
+    told = "the checkpoint's discriminator has other layers than these settings have in this version"
+    assert told in error(run, capsys)
+    assert main(["export", str(run), "--output", str(tmp_path / "bundle")]) == 1
+    assert told in capsys.readouterr().err
+
+
 def test_a_run_with_labels_is_continued_with_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Figures of one run are in the same features; labels of other images and a damaged classifier are refused."""
     other = tmp_path / "other.csv"

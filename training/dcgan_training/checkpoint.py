@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch import nn
 
 from dcgan_training.errors import DivergedError, RunError
 from dcgan_training.files import write_atomically
@@ -61,6 +62,21 @@ def load_newest(directory: Path, device: str = "cpu") -> tuple[dict[str, Any] | 
     if warnings:
         raise RunError(f"{directory}: every checkpoint is damaged; remove the run's directory to start it again")
     return None, warnings
+
+
+def fill(part: nn.Module | torch.optim.Optimizer, state: Mapping[str, Any], name: str) -> None:
+    """Gives a network its weights, or an optimizer its moments: what a state has under `name`.
+
+    Raises:
+        RunError: they are of other layers: a version of this package that builds them differently wrote them.
+    """
+    try:
+        part.load_state_dict(state[name])
+    except RuntimeError as error:
+        raise RunError(
+            f"the checkpoint's {name} has other layers than these settings have in this version of dcgan-train; use "
+            "the version that wrote it, or train anew in another directory"
+        ) from error
 
 
 def images_shown(directory: Path) -> int:

@@ -173,13 +173,13 @@ def _load(directory: Path, held_out: Path | None, choice: Choice, say: Say) -> _
     settings = Settings.load(directory / run_directory.CONFIG)
     state = _state(directory, choice, say)
     network = build_generator(settings)
-    network.load_state_dict(state["average"])
+    checkpoint.fill(network, state, "average")
     source = _Source(settings, state["images"], average.calibrated(network, settings))
     scoreless = discriminator.why_none(settings) or _why_uncalibrated(settings, held_out)
     if scoreless:
         return replace(source, scoreless=scoreless)
     adversary = build_discriminator(settings)
-    adversary.load_state_dict(state["discriminator"])
+    checkpoint.fill(adversary, state, "discriminator")
     if held_out is None:
         return replace(source, discriminator=adversary, held_out=_own_held_out(directory, settings), compared=True)
     data = load(held_out, settings.size)

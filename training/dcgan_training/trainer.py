@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from dcgan import latents
-from dcgan_training import augment
+from dcgan_training import augment, checkpoint
 from dcgan_training.average import decay_per_step
 from dcgan_training.config import Settings
 from dcgan_training.data import positions
@@ -105,9 +105,9 @@ class Trainer:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Takes up a state that `state` gave."""
+        """Takes up a state that `state` gave; raises RunError where it is of other networks."""
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+            checkpoint.fill(part, state, name)
         self.images = state["images"]
         self._sums, self._steps = state["sums"].clone(), state["steps"]
 
