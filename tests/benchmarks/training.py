@@ -1,8 +1,9 @@
-"""Training beside the loop that tutorials write: the same networks, the same images, in turns within one run.
+"""Training beside the loop that tutorials write: networks of the same layers, the same images, in turns in one run.
 
 The tutorials' loop opens an image file for each sample with PIL, turns it into floats by itself, stacks a batch and
-trains in float32 with three optimizer calls, a loss that is read at every step, and no average. Ours takes what
-`dcgan-train train` takes. What is compared is images/s of whole loops, data included. Both run in this process.
+trains in float32 and torch's own layout with three optimizer calls, a loss that is read at every step, and no average.
+Ours takes what `dcgan-train train` takes. What is compared is images/s of whole loops, data included. Both run in this
+process.
 
     python tests/benchmarks/training.py --data ../shared/data/fashion-mnist [--size 28] [--width 32] [--rounds 5]
 """
@@ -12,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +27,48 @@ from dcgan_training.choices import chosen
 from dcgan_training.config import Settings
 from dcgan_training.data import load, positions
 from dcgan_training.machine import Machine, keep_freed_memory
-from dcgan_training.networks import build_discriminator, build_generator, initialize
+from dcgan_training.networks.base import LEAK, levels
 from dcgan_training.trainer import Trainer, batch_of
 
 FILES = 4000  # images on the disk for the tutorials' loop; the page cache holds them
+
+
+def plain_networks(settings: Settings) -> tuple[nn.Sequential, nn.Sequential]:
+    """Writes generator and discriminator of the recipe as tutorials do: one layer after the other, latents as 1x1 maps.
+
+    Layers, parameters and what they compute are those of `networks.convolutional`; where the memory lies is not.
+    """
+    base, doublings = levels(settings.size)
+    wide = [settings.width << k for k in reversed(range(doublings))]
+    drawing: list[nn.Module] = [
+        nn.Unflatten(1, (settings.latent_dim, 1, 1)),
+        nn.ConvTranspose2d(settings.latent_dim, wide[0], base, bias=False),
+    ]
+    for above, below in pairwise(wide):
+        drawing += [nn.BatchNorm2d(above), nn.ReLU(inplace=True), nn.ConvTranspose2d(above, below, 4, 2, 1, bias=False)]
+    last = nn.ConvTranspose2d(wide[-1], settings.channels, 4, 2, 1)
+    drawing += [nn.BatchNorm2d(wide[-1]), nn.ReLU(inplace=True), last, nn.Tanh()]
+    judging = [nn.Conv2d(settings.channels, settings.width, 4, 2, 1), nn.LeakyReLU(LEAK, inplace=True)]
+    sides = [4] * (doublings - 1) + ([3] if base == 7 else [])
+    for k, side in enumerate(sides):
+        maps = settings.width << (k + 1)
+        convolution = nn.Conv2d(maps // 2, maps, side, 2, 1, bias=False)
+        judging += [convolution, nn.BatchNorm2d(maps), nn.LeakyReLU(LEAK, inplace=True)]
+    judging += [nn.Conv2d(settings.width << len(sides), 1, 4), nn.Flatten(0)]
+    return nn.Sequential(*drawing), nn.Sequential(*judging)
+
+
+def parameters(network: nn.Module) -> int:
+    """Counts what is trained."""
+    return sum(value.numel() for value in network.parameters())
+
+
+def draw_weights(layer: nn.Module) -> None:
+    """Begins as the paper does."""
+    if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(layer.weight, 0.0, 0.02)
+    elif isinstance(layer, nn.BatchNorm2d):
+        nn.init.normal_(layer.weight, 1.0, 0.02)
 
 
 class Tutorial:
@@ -37,11 +77,9 @@ class Tutorial:
     def __init__(self, settings: Settings, folder: Path, device: str) -> None:
         self.settings, self.device = settings, device
         self.files = sorted(folder.iterdir())
-        self.generator = build_generator(settings).to(device)
-        self.discriminator = build_discriminator(settings).to(device)
-        random = torch.Generator().manual_seed(settings.seed)
+        self.generator, self.discriminator = plain_networks(settings)
         for network in (self.generator, self.discriminator):
-            initialize(network, random)
+            network.apply(draw_weights).to(device)
         rates = {"lr": settings.learning_rate, "betas": (settings.beta1, settings.beta2)}
         self.of_generator = torch.optim.Adam(self.generator.parameters(), **rates)
         self.of_discriminator = torch.optim.Adam(self.discriminator.parameters(), **rates)
@@ -77,15 +115,17 @@ class Tutorial:
         return count
 
 
-def ours(settings: Settings, machine: Machine, pixels: np.ndarray) -> Callable[[], int]:
-    """Gives what takes one step of `dcgan-train` and says how many images it showed."""
-    trainer, rows = Trainer(settings, machine), np.arange(len(pixels))
+class Ours:
+    """The loop of `dcgan-train`."""
 
-    def step() -> int:
-        trainer.step(*batch_of(settings, pixels, rows, trainer.images, trainer.images_per_step))
+    def __init__(self, settings: Settings, machine: Machine, pixels: np.ndarray) -> None:
+        self.trainer, self.pixels, self.rows = Trainer(settings, machine), pixels, np.arange(len(pixels))
+
+    def step(self) -> int:
+        """Takes one step; gives the images it showed."""
+        trainer = self.trainer
+        trainer.step(*batch_of(trainer.settings, self.pixels, self.rows, trainer.images, trainer.images_per_step))
         return trainer.images_per_step
-
-    return step
 
 
 def speed(step: Callable[[], int], seconds: float, device: str) -> float:
@@ -119,11 +159,16 @@ def main() -> None:
         folder = Path(name)
         for place in range(min(FILES, len(data))):
             (folder / f"{place:05}.png").write_bytes(images.encode(data.images[place], "png"))
-        theirs = Tutorial(settings, folder, machine.device)
-        mine = ours(settings, machine, data.images)
+        theirs, mine = Tutorial(settings, folder, machine.device), Ours(settings, machine, data.images)
+        for name in ("generator", "discriminator"):
+            plain, own = getattr(theirs, name), getattr(mine.trainer, name)
+            assert parameters(plain) == parameters(own), f"not the same {name}s"
         ratios = []
         for _ in range(options.rounds):
-            pair = speed(theirs.step, options.seconds, machine.device), speed(mine, options.seconds, machine.device)
+            pair = (
+                speed(theirs.step, options.seconds, machine.device),
+                speed(mine.step, options.seconds, machine.device),
+            )
             ratios.append(pair[1] / pair[0])
             print(f"tutorial {pair[0]:,.0f} images/s, dcgan-train {pair[1]:,.0f} images/s: {ratios[-1]:.2f} times")
     print(
