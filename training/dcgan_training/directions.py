@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dcgan import bundle
 from dcgan.bundle.manifest import DirectionSpec
-from dcgan.errors import OutputError, SettingsError
+from dcgan.errors import SettingsError
 from dcgan.generator import Generator
 from dcgan.images import Pixels
 from dcgan.latents import Floats32
@@ -125,8 +125,7 @@ def add_directions(
         SettingsError: an attribute that was asked for can't be found, or no direction is left of it.
         BundleError, OutputError: as of `bundle.extend`.
     """
-    if output is not None and output.exists():
-        raise OutputError(f"{output} exists; name a directory that doesn't")
+    bundle.check_new(output)
     made = bundle.load(path)
     data = fitting(sources[0], made.manifest)
     columns = labels.read(sources[1], data)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from dcgan import bundle, latents
 from dcgan.bundle.manifest import EncoderSpec
-from dcgan.errors import OutputError
 from dcgan.generator.sessions import Session
 from dcgan_training import encoder_network, frozen, gradient_graph
 from dcgan_training.card import with_section
@@ -68,8 +67,7 @@ def add_encoder(
         RunError: the images are of another shape, held-out ones are trained on, or a graph doesn't give what torch
             gives.
     """
-    if output is not None and output.exists():
-        raise OutputError(f"{output} exists; name a directory that doesn't")
+    bundle.check_new(output)
     before = bundle.load(materials.path)
     _check_held_out(materials, before)
     weights = frozen.read(before)

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from dcgan import bundle, generator, images, latents
 from dcgan.bundle.manifest import HeldOutSpec, ImageSpec, LatentSpec, Manifest, Name, Parity, Tolerance, TrainingSpec
 from dcgan.bundle.versions import stated_by
-from dcgan.errors import OutputError, SettingsError
+from dcgan.errors import SettingsError
 from dcgan_training import average, checkpoint, discriminator, known, run_directory, variants
 from dcgan_training.card import model_card, with_section
 from dcgan_training.config import Settings
@@ -133,8 +133,7 @@ def export_random(settings: Settings, output: Path, labels: Labels, say: Say = s
 
 
 def _export(source: _Source, output: Path, labels: Labels, say: Say) -> Manifest:
-    if output.exists():
-        raise OutputError(f"{output} exists; name a directory that doesn't")
+    bundle.check_new(output)
     settings = source.settings
     graph = to_onnx(source.generator)
     try:

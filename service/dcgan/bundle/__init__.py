@@ -128,6 +128,16 @@ def load(path: Path) -> Bundle:
     return Bundle(path, manifest, digest, generator, *golden, directions, discriminator, encoder, gradient, variants)
 
 
+def check_new(path: Path | None) -> None:
+    """Refuses a place for a bundle where there is something; None is the place of the bundle that is extended.
+
+    Raises:
+        OutputError: `path` exists.
+    """
+    if path is not None and path.exists():
+        raise OutputError(f"{path} exists; name a directory that doesn't")
+
+
 def write(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     """Writes a bundle of `files`, whose hashes and sizes are filled into the manifest; `path` must not exist.
 
@@ -136,8 +146,7 @@ def write(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     Raises:
         OutputError: `path` exists, or the disk refuses.
     """
-    if path.exists():
-        raise OutputError(f"{path} exists; name a directory that doesn't")
+    check_new(path)
     specs = {
         name: FileSpec(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)) for name, data in files.items()
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
-from dcgan.errors import OutputError, SettingsError
+from dcgan.errors import SettingsError
 from dcgan_training.cli import flags, training
 from dcgan_training.cli.output import say
 from dcgan_training.files import check_writable, output_error, write_atomically
@@ -106,8 +106,9 @@ def _is_published(output: Path, run: Path) -> bool:
 
 def _check_places(output: Path, json: Path | None) -> None:
     """Finds out before anything is trained whether the bundle and the figures could be written."""
-    if output.exists():
-        raise OutputError(f"{output} exists; name a directory that doesn't")
+    from dcgan import bundle
+
+    bundle.check_new(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -14,7 +14,7 @@ from dcgan import bundle as bundles
 from dcgan import images, latents
 from dcgan.bundle import Bundle, variant_file
 from dcgan.bundle.manifest import VariantSpec
-from dcgan.errors import BundleError, OutputError
+from dcgan.errors import BundleError
 from dcgan.generator import Generator, Images, levels_apart
 from dcgan.generator.sessions import Session
 from dcgan.latents import Floats32
@@ -94,8 +94,7 @@ def add_variants(path: Path, output: Path | None, say: Say = silent) -> Mapping[
         OutputError: `output` exists or can't be written.
         RunError: there is no variant that its generator could have.
     """
-    if output is not None and output.exists():
-        raise OutputError(f"{output} exists; name a directory that doesn't")
+    bundles.check_new(output)
     bundle = bundles.load(path)
     made = variants_of(bundle)
     for line in told(made):
