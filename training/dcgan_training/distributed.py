@@ -217,7 +217,7 @@ class _BatchNorm(nn.BatchNorm2d):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(maps)
-        values = maps.float()
+        values = maps.to(torch.promote_types(maps.dtype, torch.float32))
         count = maps.numel() // maps.shape[1] * torch_distributed.get_world_size()
         mean = self._summed(values.sum((0, 2, 3))) / count
         centred = values - mean[:, None, None]
