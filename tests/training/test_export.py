@@ -152,16 +152,17 @@ def test_a_best_checkpoint_that_is_damaged_leaves_the_newest(
     assert f"the checkpoint in {run / 'best'} is damaged; the newest is taken" in capsys.readouterr().err
 
 
-def test_the_card_says_which_bundle_a_run_began_with(tmp_path: Path) -> None:
-    """By its digest, and in the command that makes the model again."""
-    for name, digest in (("drawn", ""), ("tuned", "ab" * 32)):
-        run = untrained(tmp_path / name, images=640, initial=digest)
+def test_the_card_says_which_bundle_and_which_labels_a_run_had(tmp_path: Path) -> None:
+    """The one by its digest, and both in the command that makes the model again: labels choose the best checkpoint."""
+    for name, digest, labels in (("drawn", "", ""), ("tuned", "ab" * 32, "cd" * 6)):
+        run = untrained(tmp_path / name, images=640, initial=digest, labels=labels)
         assert main(["export", str(run), "--output", str(tmp_path / f"{name}.bundle")]) == 0
     drawn, tuned = ((tmp_path / f"{name}.bundle" / bundle.MODEL_CARD).read_text() for name in ("drawn", "tuned"))
     assert "| began with | drawn weights |" in drawn
     assert "--init-from" not in drawn
+    assert "--labels" not in drawn
     assert f"sha256 `{'ab' * 32}`" in tuned
-    assert "--init-from BUNDLE_abababababab" in tuned
+    assert "--init-from BUNDLE_abababababab --labels LABELS" in tuned
 
 
 def test_a_damaged_checkpoint_is_passed_over_loudly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from dcgan.errors import SettingsError
 from dcgan_training import initial
 from dcgan_training.cli import main
 from dcgan_training.data import load
-from dcgan_training.networks import batch_norms, to_uint8
+from dcgan_training.networks import batch_norms, build_discriminator, signed, to_uint8
 from dcgan_training.trainer import Trainer
 from runs import CPU, SUBSET, arguments, newest, settings, trained, untrained
 
@@ -82,7 +82,7 @@ def test_a_run_from_a_bundle_remembers_it(tmp_path: Path, capsys: pytest.Capture
     assert newest(run)["images"] == 512
     assert newest(run)["settings"]["initial"] == initial.read(BUNDLED).digest
     assert main(arguments(run, "--width", "32", "--init-from", str(other), images=640)) == 1
-    assert "holds a run with initial" in capsys.readouterr().err
+    assert "holds a run with --init-from a manifest of sha256 " in capsys.readouterr().err
 
 
 def test_a_run_that_has_not_begun_needs_its_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,6 +132,27 @@ def test_a_generator_with_a_full_size_map_begins_by_drawing_what_the_bundle_draw
         drawn = to_uint8(trainer.generator(torch.from_numpy(values)), trainer.generator.low).numpy()
     assert expected.std() > 1
     assert np.abs(drawn.astype(int) - expected).mean() < expected.std() / 10
+
+
+def test_a_discriminator_without_batch_norm_is_taken_up_as_it_is(tmp_path: Path) -> None:
+    """At 8 px it has a single convolution, and judges what it judged; under spectral norm it would be another."""
+    data = tmp_path / "data.npy"
+    np.save(data, np.random.default_rng(0).integers(0, 256, (400, 8, 8, 1), np.uint8))
+    run, output = tmp_path / "run", tmp_path / "bundle"
+    assert main(arguments(run, data=data)) == 0
+    assert main(["export", str(run), "--output", str(output)]) == 0
+    start = initial.read(output)
+    trainer, normed = (
+        Trainer(settings(size=8, spectral_norm=norm, initial=start.digest), CPU) for norm in (False, True)
+    )
+    images = np.load(data)
+    assert start.give(trainer, images) == []
+    assert "begins with drawn weights" in start.give(normed, images)[0]
+    trained_one = build_discriminator(trainer.settings)
+    trained_one.load_state_dict(newest(run)["discriminator"])
+    with torch.no_grad():
+        assert torch.allclose(trainer.discriminator(signed(torch.from_numpy(images))),
+                              trained_one(signed(torch.from_numpy(images))), atol=1e-5)  # fmt: skip
 
 
 def test_a_run_with_another_discriminator_draws_its_weights() -> None:

@@ -138,7 +138,7 @@ def test_the_command_says_all_of_it(motley: Path, capsys: pytest.CaptureFixture[
     assert "--size 64 is advised" in said["size"]
     assert said["broken"].startswith("2 of 14; training refuses them; --broken skip leaves them out:\nhalf.png: ")
     assert said["duplicates"].endswith("colour-3.png and copy.png")
-    assert "class-conditional training is not offered" in said["labels"]
+    assert "the generator isn't conditioned on them" in said["labels"]
     assert "the central square is cut out" in said["rules"]
     assert said["next"] == f"dcgan-train train --data {motley} --output runs/NAME --recipe scarce --size 64"
     assert "speed" not in said

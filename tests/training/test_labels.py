@@ -100,6 +100,13 @@ def test_rows_without_a_column_file_go_in_order(tmp_path: Path) -> None:
     assert column.codes.tolist() == [number % 2 for number in range(COUNT)]
 
 
+def test_a_blank_line_is_an_empty_cell_of_the_only_column(tmp_path: Path) -> None:
+    """But for those at the end that are more than images."""
+    cells = ["" if number % 4 == 3 else "ab"[number % 2] for number in range(COUNT)]
+    (column,) = labels.read(table(tmp_path, "kind", *cells, "", ""), DATA)
+    assert column.codes.tolist() == [[0, 1, 0, labels.UNLABELLED][number % 4] for number in range(COUNT)]
+
+
 @pytest.mark.parametrize(
     ("lines", "why"),
     [

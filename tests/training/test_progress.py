@@ -53,6 +53,13 @@ def test_lines_say_how_far_it_is_and_how_good(tmp_path: Path, capsys: pytest.Cap
     assert lines[1] == "alarm after 50,048 images: the samples collapse"
 
 
+def test_a_check_before_the_first_reading_knows_the_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As right after a run is continued."""
+    with displaying(tmp_path, 51_584, 2_200_000) as display:
+        display.checked(55_040, CHECK, None)
+    assert ", 0 images/s, " not in capsys.readouterr().err
+
+
 def test_a_terminal_shows_the_last_figures_below_the_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a hundred columns, nothing cut off."""
     screen = io.StringIO()

@@ -35,7 +35,7 @@ def run(directory: Path, count: int = 20, **changes: object) -> Path:
 
 def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     """No script, no address, no file beside it: it can be mailed."""
-    page = report.write(run(tmp_path)).read_text()
+    page = report.write(run(tmp_path), 1_000_000).read_text()
     assert "<script" not in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert "http" not in page
@@ -44,7 +44,7 @@ def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
 
 def test_it_shows_curves_grids_settings_and_a_verdict(tmp_path: Path) -> None:
     """Six charts; the corners of eight grids and the last one whole."""
-    page = report.write(run(tmp_path)).read_text()
+    page = report.write(run(tmp_path), 1_000_000).read_text()
     assert page.count("<svg") == 6
     assert page.count("<img") == 9
     assert "Complete, and no alarm is on: the samples are 90% as diverse as real images" in page
@@ -55,7 +55,7 @@ def test_it_shows_curves_grids_settings_and_a_verdict(tmp_path: Path) -> None:
 
 def test_grids_over_time_are_the_same_latents(tmp_path: Path) -> None:
     """Four by four of the hundred, from the first to the last."""
-    page = report.write(run(tmp_path)).read_text()
+    page = report.write(run(tmp_path), 1_000_000).read_text()
     pngs = [images.decode(b64decode(text)) for text in re.findall(r"base64,([^\"]+)", page)]
     assert {png.shape for png in pngs[:8]} == {(122, 122, 1)}
     assert pngs[8].shape == (302, 302, 1)
@@ -71,11 +71,11 @@ def test_damaged_grids_are_left_out_and_named(tmp_path: Path) -> None:
     tiny.write_bytes(images.encode(np.zeros((1, 1, 1), np.uint8), "png"))
     last.mkdir()
     (samples / "1 copy.png").write_bytes(b"somebody's")
-    page = report.write(tmp_path).read_text()
+    page = report.write(tmp_path, 200_000).read_text()
     assert f"damaged, and left out: {torn.name}, {empty.name}, {tiny.name}, {last.name}<" in page
     assert re.findall(r"<figcaption>([^<]+)</figcaption>", page) == ["200,000 images", "all 100 after 200,000 images"]
     (samples / f"{200_000:012d}.png").write_bytes(b"")
-    assert "<img" not in report.write(tmp_path).read_text()
+    assert "<img" not in report.write(tmp_path, 200_000).read_text()
 
 
 def test_an_alarm_is_told_and_marked(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_an_alarm_is_told_and_marked(tmp_path: Path) -> None:
     for number in range(9, 12):
         history.add(50_000 * number, replace(CHECK, diversity=0.1))
     history.add(550_000, Alarm("collapse", "the samples <collapse>"))
-    page = report.write(tmp_path).read_text()
+    page = report.write(tmp_path, 550_000).read_text()
     assert "The samples have collapsed. Its best checkpoint is that after 400,000 images." in page
     assert "the samples &lt;collapse&gt;" in page
     assert page.count('class="alarm"') == 6
@@ -93,7 +93,7 @@ def test_an_alarm_is_told_and_marked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("objective", ["hinge", "relativistic"])
 def test_the_gap_is_shown_where_outputs_mean_nothing(tmp_path: Path, objective: str) -> None:
     """A half is no equilibrium there."""
-    page = report.write(run(tmp_path, objective=objective)).read_text()
+    page = report.write(run(tmp_path, objective=objective), 1_000_000).read_text()
     assert "<b>Gap</b>" in page
     assert "0.5 on both is equilibrium" not in page
 
@@ -101,7 +101,7 @@ def test_the_gap_is_shown_where_outputs_mean_nothing(tmp_path: Path, objective: 
 def test_a_run_that_has_measured_nothing_has_a_page(tmp_path: Path) -> None:
     """Saved before the first reading, or made by an older version."""
     settings(images=1_000_000).save(tmp_path / "config.json")
-    page = report.write(tmp_path).read_text()
+    page = report.write(tmp_path, 0).read_text()
     assert "nothing measured yet" in page
     assert "no samples yet" in page
 
@@ -109,7 +109,7 @@ def test_a_run_that_has_measured_nothing_has_a_page(tmp_path: Path) -> None:
 def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     """As by every command that reads one."""
     with pytest.raises(RunError, match="no run is here"):
-        report.write(tmp_path)
+        report.write(tmp_path, 0)
 
 
 @pytest.mark.parametrize("values", [[1.0], [0.0, 0.0], [1e-9, 1e9], [float("nan"), 2.0], [float("inf")], [-5.0, 5.0]])

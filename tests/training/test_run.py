@@ -13,7 +13,7 @@ from dcgan.errors import SettingsError
 from dcgan_training import evaluate as evaluation
 from dcgan_training import label_classifier
 from dcgan_training.cli import main, quality
-from dcgan_training.data import load
+from dcgan_training.data import load, split
 from dcgan_training.export import Labels
 from dcgan_training.history import Alarm
 from dcgan_training.quality import Figure, Report
@@ -172,6 +172,23 @@ def test_the_watch_and_the_figures_of_a_run_are_by_one_classifier(
     assert capsys.readouterr().err.count("training a classifier of the labels") == 1
     assert main(["evaluate", str(output), *measure, "--samples", "100", "--json", str(again)]) == 0
     assert json.loads(published.read_text()) == json.loads(again.read_text())
+
+
+def test_labels_with_odd_values_and_gaps_are_measured_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What looks like markup is shown as it is; what is labelled only where the run trained leaves the probe out."""
+    monkeypatch.setattr(label_classifier, "_SHOWN", 2_000)
+    cells = ["[/b]", "a|b"] * 200
+    for row in split(load(runs.SUBSET).images).held_out:
+        cells[row] = ""
+    labels, output = tmp_path / "labels.csv", tmp_path / "model"
+    labels.write_text("\n".join(["kind", *cells]) + "\n")
+    assert main(command(output, "--labels", str(labels))) == 0
+    told = capsys.readouterr()
+    assert "class_share/kind/[/b]" in told.out
+    assert "not measured: the linear probe: kind labels too few of the images" in told.err
+    assert "| class_share/kind/a\\|b |" in (output / "MODEL_CARD.md").read_text()
 
 
 def test_a_run_whose_last_step_raised_an_alarm_is_not_published(tmp_path: Path) -> None:

@@ -48,6 +48,13 @@ def test_the_grid_shows_100_samples(whole: Path) -> None:
         assert min(grid.size) >= 10 * 28 + 9 * 2
 
 
+def test_the_report_of_a_complete_run_says_so(whole: Path) -> None:
+    """Though its last reading was long before."""
+    page = (whole / "report.html").read_text()
+    assert "1,280 of 1,280 images" in page
+    assert "Complete: no check of the samples yet" in page
+
+
 def test_tensorboard_can_read_the_events(whole: Path) -> None:
     """The grid of the last checkpoint is among them."""
     events = EventAccumulator(str(whole / "events")).Reload()
@@ -299,6 +306,14 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path: Path, capsys: pytes
     assert told in capsys.readouterr().err
 
 
+def test_labels_that_are_not_there_are_missed_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of images would be decoded into the run first."""
+    assert error(tmp_path / "run", capsys, "--labels", str(tmp_path / "no.csv")).endswith("no.csv: does not exist")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_with_labels_is_continued_with_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Figures of one run are in the same features; labels of other images and a damaged classifier are refused."""
     other = tmp_path / "other.csv"
@@ -310,8 +325,8 @@ def test_a_run_with_labels_is_continued_with_them(tmp_path: Path, capsys: pytest
         patch.setattr(label_classifier, "_SHOWN", 128)
         trained(run, "--labels", str(other), images=128)
     assert "has 1 rows for 400 images" in error(run, capsys, "--labels", str(few))
-    assert "holds a run with labels" in error(run, capsys, "--labels", str(LABELS))
-    assert "holds a run with labels" in error(run, capsys)
+    assert "holds a run with --labels of sha256 " in error(run, capsys, "--labels", str(LABELS))
+    assert "but this command says none; choose" in error(run, capsys)
     (run / "classifier.pt").write_bytes(b"none")
     assert "classifier.pt: holds no classifier of these labels; delete it" in error(run, capsys, "--labels", str(other))
 

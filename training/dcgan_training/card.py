@@ -90,6 +90,7 @@ def _departures(settings: Settings) -> str:
     flags = [f" --init-from BUNDLE_{settings.initial[:12]}"] if settings.initial else []
     flags += [" --flip"] if settings.flip else []
     flags += [" --held-out HELD_OUT"] if settings.held_out else []
+    flags += [" --labels LABELS"] if settings.labels else []  # by which the best checkpoint was chosen
     for name in SETTABLE:
         value = getattr(settings, name)
         if recipe is not None and value != getattr(recipe.method, name):

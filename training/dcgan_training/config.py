@@ -26,6 +26,7 @@ CLASSIC: Final = ("minimax", "non-saturating")  # objectives with labels, whose 
 # Settings that may differ when a run is continued: none changes a weight that was already made. Of the first two that
 # holds until a cooldown begins.
 _FREE: Final = frozenset({"images", "cooldown_images", "data", "held_out"})
+_DIGESTS: Final = {"labels": "--labels of sha256", "initial": "--init-from a manifest of sha256"}
 _REMEDY: Final = "choose another --output, or give the run's own settings to continue it"
 
 
@@ -147,12 +148,21 @@ class Settings(Method):
         for field in fields(self):
             was, wanted = getattr(before, field.name), getattr(self, field.name)
             if field.name not in _FREE and was != wanted:
+                name = _DIGESTS.get(field.name, field.name)
                 raise RunError(
-                    f"{directory} holds a run with {field.name} {was}, but this command says {wanted}; {_REMEDY}"
+                    f"{directory} holds a run with {name} {was or 'none'}, but this command says {wanted or 'none'}; "
+                    f"{_REMEDY}"
                 )
         was, wanted = (f"--images {each.images}, cooldown_images {each.cooldown_images}" for each in (before, self))
-        if was != wanted and images > min(before.cooldown_from, self.cooldown_from):
+        if was == wanted:
+            return
+        if images > before.cooldown_from:
             raise RunError(
-                f"{directory} has shown {images} images, after which no cooldown can be changed: its run has {was}, "
-                f"but this command says {wanted}; {_REMEDY}"
+                f"{directory} has shown {images} images, and its cooldown began after {before.cooldown_from}, so that "
+                f"it can't be changed: its run has {was}, but this command says {wanted}; {_REMEDY}"
+            )
+        if images > self.cooldown_from:
+            raise RunError(
+                f"{directory} has shown {images} images, so of --images {self.images} at most "
+                f"{max(0, self.images - images)} can be cooldown_images, but this command says {self.cooldown_images}"
             )

@@ -18,9 +18,9 @@ from dcgan.images import Pixels
 from dcgan_training import classifier, figures, labels
 from dcgan_training.card import with_section
 from dcgan_training.data import Broken, Dataset
-from dcgan_training.errors import DataError
 from dcgan_training.extractors import CLASSIFIER, RANDOM, ClassifierFeatures, Extractor, OnnxFeatures
 from dcgan_training.features import RandomFeatures
+from dcgan_training.files import check_file
 from dcgan_training.label_classifier import learnable, remembered, taught
 from dcgan_training.memorisation import memorisation
 from dcgan_training.probe import Labelled, balanced, has_maps, probe
@@ -72,8 +72,7 @@ class Request:
                     f"--features {name}: allowed are {RANDOM}, {CLASSIFIER}, or a file that ends in .onnx"
                 )
         for file in [*self.graphs, *([] if self.labels is None else [self.labels])]:
-            if not file.is_file():
-                raise DataError(file, "is no file" if file.exists() else "does not exist")
+            check_file(file)
 
     def check_with(self, data: Dataset) -> None:
         """Raises what `evaluate` would, once there is a model of this data: for labels, graphs and digits."""
@@ -239,10 +238,13 @@ class _Evaluation:
         if graph is None or not has_maps(graph):
             self._omitted["the linear probe"] = "the bundle has no discriminator with convolutions"
             return
-        self._say("probing the discriminator")
         column, images = self._columns[0], self._real.data.images
         learned = balanced(column.codes, self._real.teaching)
         judged = self._real.testing[column.codes[self._real.testing] != labels.UNLABELLED][:_PROBED]
+        if len(np.unique(column.codes[learned])) < 2 or not len(judged):
+            self._omitted["the linear probe"] = f"{column.name} labels too few of the images to learn or to judge by"
+            return
+        self._say("probing the discriminator")
         found = probe(graph, *(Labelled(images[rows], column.codes[rows]) for rows in (learned, judged)))
         self._conditions.append(
             f"Linear probe of {column.name}: {len(learned):,} labelled images, judged by {len(judged):,} others; "

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dcgan.errors import OutputError
+from dcgan_training.errors import DataError
 
 
 def write_atomically(file: Path, content: bytes | memoryview) -> None:
@@ -29,6 +30,16 @@ def write_streamed(file: Path, parts: Iterable[bytes | memoryview]) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def check_file(file: Path) -> None:
+    """Finds out before long work whether there is such a file.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not file.is_file():
+        raise DataError(file, "is no file" if file.exists() else "does not exist")
 
 
 def check_writable(file: Path) -> None:

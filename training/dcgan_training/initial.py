@@ -22,7 +22,7 @@ from dcgan.images import Pixels
 from dcgan_training import frozen
 from dcgan_training.batches import spread
 from dcgan_training.config import Settings
-from dcgan_training.networks import batch_norms, channels_last, signed
+from dcgan_training.networks import channels_last, signed
 from dcgan_training.networks.base import LEAK
 from dcgan_training.networks.convolutional import ConvolutionalDiscriminator, DcganGenerator
 from dcgan_training.trainer import Trainer
@@ -82,7 +82,7 @@ class Initial:
         fake = _fill_generator(trainer.generator, self.generator, torch.from_numpy(values).to(trainer.machine.device))
         trainer.average.load_state_dict(trainer.generator.state_dict())
         judge, layers = trainer.discriminator, self.discriminator
-        if layers is None or not _fits(judge, layers):
+        if layers is None or settings.spectral_norm or not _fits(judge, layers):
             return [f"warning: {self.path} has no discriminator for this run; it begins with drawn weights"]
         shown = signed(torch.tensor(spread(real, _IMAGES)).to(trainer.machine.device))
         _fill_discriminator(judge, layers, torch.cat([shown, fake[: len(shown)]]))
@@ -185,7 +185,7 @@ def _take(parameter: object, values: torch.Tensor | np.ndarray) -> None:
 
 
 def _fits(network: nn.Module, layers: Layers | None) -> TypeGuard[ConvolutionalDiscriminator]:
-    if layers is None or not isinstance(network, ConvolutionalDiscriminator) or not batch_norms(network):
+    if layers is None or not isinstance(network, ConvolutionalDiscriminator):
         return False
     own = [network.from_image, *network.convolutions, network.judge]
     shapes = [part.weight.shape for part in own if isinstance(part, (nn.Conv2d, nn.Linear))]

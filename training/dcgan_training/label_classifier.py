@@ -31,11 +31,10 @@ def learnable(file: Path, data: Dataset) -> tuple[list[labels.Column], list[str]
     Raises:
         DataError: the labels can't be read, aren't of these images, or have no such column.
     """
-    attributes, notes = labels.offered(labels.read(file, data))
-    columns = {attribute.column.name: attribute.column for attribute in attributes}
+    columns, notes = labels.usable(labels.read(file, data))
     if not columns:
-        raise DataError(file, "has no column that a classifier can learn")
-    return list(columns.values()), notes
+        raise DataError(file, f"has no column that a classifier can learn: {'; '.join(notes)}")
+    return columns, notes
 
 
 def taught(data: Dataset, columns: Sequence[labels.Column], say: Say) -> Classifier:

@@ -101,15 +101,18 @@ def read(file: Path, data: Dataset) -> list[Column]:
         raise DataError(error.filename or file, error.strerror or str(error)) from error
 
 
+def usable(columns: Sequence[Column]) -> tuple[list[Column], list[str]]:
+    """Gives the columns of kinds of thing, none of them about race, and a note for each left out."""
+    faults = [(column, _fault(column)) for column in columns]
+    notes = [f"column {column.name} is left out: {fault}" for column, fault in faults if fault is not None]
+    return [column for column, fault in faults if fault is None], notes
+
+
 def offered(columns: Sequence[Column]) -> tuple[list[Attribute], list[str]]:
     """Gives the attributes that directions are found for where none is asked for, and a note for each left out."""
     attributes: list[Attribute] = []
-    notes: list[str] = []
-    for column in columns:
-        fault = _fault(column)
-        if fault is not None:
-            notes.append(f"column {column.name} is left out: {fault}")
-            continue
+    kinds, notes = usable(columns)
+    for column in kinds:
         for value, text in enumerate(column.values):
             rows = int((column.codes == value).sum())
             if rows < MIN_ROWS:
@@ -182,6 +185,8 @@ def _read_idx(file: Path, data: Dataset) -> Column:
 
 def _read_table(file: Path, data: Dataset) -> list[Column]:
     header, rows = _rows(file)
+    while len(rows) > len(data) and not any(rows[-1][1]):
+        rows.pop()  # the last lines of a file are blank, not images without a label
     places = _places(file, header, rows, data)
     cells = [[""] * len(header) for _ in range(len(data))]
     for place, (_, row) in zip(places, rows, strict=True):
@@ -204,7 +209,8 @@ def _rows(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             reader = csv.reader(opened, strict=True)
             header = [cell.strip() for cell in next(reader, [])]
-            for row in reader:
+            for cells in reader:
+                row = cells or ([""] if len(header) == 1 else [])  # an empty cell alone is a blank line
                 if row and len(row) != len(header):
                     raise DataError(
                         file, f"line {reader.line_num} has {len(row)} cells; the header has {len(header)} columns"

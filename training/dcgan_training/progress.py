@@ -85,6 +85,7 @@ class Display:
 
     def checked(self, images: int, check: Check, best: int | None) -> None:
         """Takes the figures of a check, and the images seen at the best one so far."""
+        self._readings.append((time.monotonic(), images))
         self._figures = measured(check) + (f", best after {best:,} images" if best else "")
         self._report(images, self._speed(), self._losses, self._figures)
         self._events.scalars(images, {f"check/{name}": value for name, value in asdict(check).items()})

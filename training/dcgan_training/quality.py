@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rich.table import Table
+from rich.text import Text
 
 SECTION: Final = "Quality"
 SAMPLES: Final = 10_000
@@ -88,12 +89,12 @@ class Report:
         for heading in ("model", "real images"):
             table.add_column(heading, justify="right")
         for figure in self.figures:
-            table.add_row(figure.name, _told(figure.value), _told(figure.real))
+            table.add_row(Text(figure.name), _told(figure.value), _told(figure.real))
         return table
 
     def section(self) -> str:
         """Gives the body of the model card's section, as Markdown."""
-        rows = "\n".join(f"| {each.name} | {_told(each.value)} | {_told(each.real)} |" for each in self.figures)
+        rows = "\n".join(f"| {_cell(each.name)} | {_told(each.value)} | {_told(each.real)} |" for each in self.figures)
         notes = [*self.conditions, *(f"Not measured: {what}: {why}" for what, why in self.omitted.items())]
         told = "\n".join(f"- {note}." for note in notes)
         return f"""Measured by `dcgan-train evaluate` on the images that the bundle serves. Beside each figure stands \
@@ -110,6 +111,11 @@ what real images get in the same measurement: no model can be expected to be bet
             yield figure.name, figure.value
             if figure.real is not None:
                 yield f"{figure.name}/{REAL}", figure.real
+
+
+def _cell(text: str) -> str:
+    """Keeps a label's value from ending its cell of a table in Markdown."""
+    return text.replace("|", "\\|")
 
 
 def _told(value: float | None) -> str:

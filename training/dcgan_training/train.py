@@ -166,7 +166,7 @@ class _Run:
         number = next(filter(None, world.everyones(self.stop.by)), None)
         complete = world.any(images >= self.job.settings.images or self._time_is_up())
         if complete and images < self.job.settings.images:
-            observer.complete()
+            observer.complete(images)
         return Outcome(images, alarm or (None if complete else number))
 
     def _time_is_up(self) -> bool:
@@ -205,7 +205,7 @@ class _Run:
             try:
                 yield _First(self, display, watch)
             except DivergedError:
-                report.write(job.directory)
+                report.write(job.directory, self.trainer.images)
                 raise
 
 
@@ -226,8 +226,8 @@ class _Observer:
     def save(self, trainer: Trainer, seconds: float) -> None:
         """Writes the state; `seconds` of training led to it."""
 
-    def complete(self) -> None:
-        """Lets the report say that the run is complete: its hours are over."""
+    def complete(self, images: int) -> None:
+        """Lets the report say that the run is complete after so many: its hours are over."""
 
 
 class _First(_Observer):
@@ -264,10 +264,10 @@ class _First(_Observer):
         samples.mkdir(exist_ok=True)
         write_atomically(samples / f"{trainer.images:012d}.png", images.encode(grid, "png"))
         self._display.sampled(trainer.images, grid)
-        report.write(directory)
+        report.write(directory, trainer.images)
 
-    def complete(self) -> None:
-        report.write(self._run.job.directory, complete=True)
+    def complete(self, images: int) -> None:
+        report.write(self._run.job.directory, images, complete=True)
 
     def _tell(self, images: int, alarms: list[Alarm]) -> None:
         for alarm in alarms:

@@ -84,8 +84,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "--labels",
         type=Path,
         metavar="FILE",
-        help="of the data: an idx file, or a .csv with a header, whose classifier the watch then measures by "
-        "(default: none)",
+        help="of the data: an idx file, or a .csv with a header; a classifier of them is what the watch then measures "
+        "by (default: none)",
     )
     add("--init-from", type=Path, metavar="BUNDLE", help="a bundle whose weights to begin with (default: drawn ones)")
     add_seed(add)

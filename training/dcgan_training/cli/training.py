@@ -13,6 +13,7 @@ from dcgan_training import choices, recipes
 from dcgan_training.cli import flags
 from dcgan_training.cli.output import say
 from dcgan_training.config import Recipe, Settings
+from dcgan_training.files import check_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,6 +59,7 @@ def together(options: argparse.Namespace) -> Iterator[Crew]:
     Raises:
         SettingsError: the settings can't be, or not with the data or the number of processes.
         DeviceError: the device can't be used.
+        DataError: there are no such labels, or the first image is none for the recipe.
     """
     recipe = choices.chosen(recipes.named(options.recipe), options.set, width=options.width, images=options.images)
     from dcgan_training.distributed import joined
@@ -65,6 +67,8 @@ def together(options: argparse.Namespace) -> Iterator[Crew]:
 
     machine = Machine.choose(options.device, options.precision, options.threads)
     _check_glimpse(recipe, options)
+    if options.labels is not None:
+        check_file(options.labels)
     with joined(machine.device) as world:
         world.share(recipe.method.batch_size, recipe.method.packing)
         yield Crew(recipe, machine, world)

@@ -47,7 +47,7 @@ def _lines(found: Inspection, broken: Broken, size: int | None, speed: "Speed | 
     yield "blank", _blank(found)
     yield "held out", _held_out(found)
     yield "flips", "--flip mirrors every second image; not for what has a left and a right, such as digits and text"
-    yield "labels", "are not used: class-conditional training is not offered"
+    yield "labels", "let the watch and figures see by them, with --labels; the generator isn't conditioned on them"
     yield "recipe", _recipe(found)
     if speed is not None:
         yield "speed", _speed(found, speed)

@@ -37,8 +37,8 @@ _RANDOM: Final = "label-free features of a fixed random network"
 _NUMBERED: Final = re.compile(r"[0-9]{1,15}")  # names of grids, by the images seen
 
 
-def write(directory: Path, complete: bool = False) -> Path:
-    """Writes the report of a run, as far as it has come; gives its file.
+def write(directory: Path, seen: int, complete: bool = False) -> Path:
+    """Writes the report of a run that has seen so many images; gives its file.
 
     `complete` says that it is, whatever is missing of its images.
 
@@ -50,7 +50,6 @@ def write(directory: Path, complete: bool = False) -> Path:
     records = history.read(directory)
     rules, _ = replay(settings, records)
     frame = Template(resources.files(__package__).joinpath("page.html").read_text())
-    seen = records[-1].images if records else 0
     state, sentence = verdict(settings, rules.seen, seen, complete)
     page = frame.substitute(
         title=escape(f"{directory.name}: {settings.recipe} after {seen:,} images"),

@@ -22,7 +22,7 @@ def verdict(settings: Settings, seen: Seen, images: int, complete: bool = False)
     active = [name for kind, name in _NAMES.items() if kind in seen.active]
     if active:
         return "bad", f"{' and '.join([active[0], *(name[0].lower() + name[1:] for name in active[1:])])}.{best}"
-    done = complete or images >= settings.images * 0.99
+    done = complete or images >= settings.images
     if not seen.checks:
         what = "Complete" if done else "Running"
         return ("good" if done else "running"), f"{what}: no check of the samples yet, and no alarm from the losses."
