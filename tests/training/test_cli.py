@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from dcgan_training.cli import main
 from pictures import RANDOM, folder, png
-from runs import arguments
+from runs import SUBSET, arguments
 
 
 def usage(capsys: pytest.CaptureFixture[str], *command: str) -> str:
@@ -89,6 +90,24 @@ def test_values_out_of_range_are_usage_errors(
 def test_wrong_command_lines_exit_with_2(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     """As shells and pipelines expect."""
     assert "error" in usage(capsys, *command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["export", "RUN", "--random", "--output", "b"],
+        ["export", "RUN", "--width", "8", "--seed", "0", "--output", "b"],
+        ["export", "RUN", "--output", "x" * 300],
+        ["evaluate", "x" * 300, "--data", str(SUBSET)],
+        ["train", "--data", str(SUBSET), "--output", "run", "--init-from", "x" * 300],
+        ["stack", str(SUBSET), "--output", "x" * 300 + ".npy"],
+    ],
+)
+def test_what_can_not_be_is_one_line(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two commands at once, or of a path that the system doesn't take."""
+    with suppress(SystemExit):
+        assert main(command) == 1
+    assert capsys.readouterr().err.splitlines()[-1].split(": ")[0] in ("error", "dcgan-train export")
 
 
 def test_the_largest_seed_is_a_seed(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def test_the_same_images_are_the_same_data_set_in_every_form(tmp_path: Path) -> 
     (named / "train-images-idx3-ubyte").write_bytes(idx(GREY))
     pictures, archive = folder(tmp_path / "pictures", GREY), tmp_path / "pictures.zip"
     with zipfile.ZipFile(archive, "w") as out:
+        out.mkdir("folder.png")  # an entry of its own, which is no image
         for file in pictures.rglob("*.PNG"):
             out.write(file, file.relative_to(pictures))
     loaded = [load(path) for path in (plain, packed, named, flat, grey, rgb, pictures, archive)]
@@ -259,6 +260,15 @@ def test_an_array_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.npy"
     np.save(file, GREY)
     file.write_bytes(file.read_bytes()[:-1])
+    assert refusal(file).startswith(f"{file}: is no readable .npy file")
+
+
+@pytest.mark.parametrize("shape", ["(-6, 14, 14, 1), }", "(6, (", "(6, 14, 14, 1}"])
+def test_an_array_with_a_damaged_header_is_refused(tmp_path: Path, shape: str) -> None:
+    """Whatever numpy makes of it."""
+    file = tmp_path / "a.npy"
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}"
+    file.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header.ljust(117).encode() + b"\n" + bytes(1176))
     assert refusal(file).startswith(f"{file}: is no readable .npy file")
 
 

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,20 @@ def test_the_same_seed_finds_the_same_direction_again(found: Path, tmp_path: Pat
     after = bundle.load(tmp_path / "b")
     assert set(after.directions) == {*before.directions, "my"}
     assert np.array_equal(after.directions["my"], before.directions[name])
+
+
+def test_directions_that_were_added_meanwhile_stay(made: Path, found: Path, tmp_path: Path) -> None:
+    """Finding takes minutes, and two may look for different ones in one bundle."""
+    path, there = tmp_path / "b", next(iter(bundle.load(found).directions))
+    shutil.copytree(made, path)
+
+    def say(_: str) -> None:
+        if not bundle.load(path).directions:
+            shutil.rmtree(path)
+            shutil.copytree(found, path)
+
+    add_directions(path, None, (SUBSET, LABELS), Request(attributes=(f"my=class:{there}",)), QUICK, say)
+    assert set(bundle.load(path).directions) == {*bundle.load(found).directions, "my"}
 
 
 def test_other_directions_are_made_orthogonal() -> None:

@@ -167,6 +167,24 @@ def test_an_output_that_exists_is_refused_before_the_training(
     assert capsys.readouterr().err == f"error: {extended} exists; name a directory that doesn't\n"
 
 
+def test_a_place_where_nothing_can_be_made_is_refused_before_the_training(
+    plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A million images would else be shown for nothing."""
+    (tmp_path / "file").touch()
+    assert main(arguments(plain, "--output", str(tmp_path / "file/bundle"), "--images", "1000000000")) == 1
+    assert "is no directory that this user may write to" in capsys.readouterr().err
+
+
+def test_broken_images_may_be_left_out(plain: Path, tmp_path: Path) -> None:
+    """As in the training."""
+    data = pictures(tmp_path / "data", load(SUBSET).images)
+    (data / "half.png").write_bytes(b"half")
+    copy = tmp_path / "copy"
+    bundle.extend(plain, copy, {}, {})
+    assert main(arguments(copy, "--data", str(data), "--broken", "skip")) == 0
+
+
 def test_images_of_another_shape_are_refused(plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They must be as the generator draws them: no colour for one that draws grey, and no shape but squares."""
     colour = pictures(tmp_path / "colour", np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3), np.uint8))

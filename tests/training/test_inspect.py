@@ -191,6 +191,17 @@ def test_a_picture_like_a_bomb_is_one_broken_file(tmp_path: Path, capsys: pytest
         load(tmp_path)
 
 
+def test_a_set_of_which_nearly_all_is_broken_has_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Though none of the images that it was to be of can be read."""
+    for number in range(3000):
+        (tmp_path / f"{number:04d}.png").write_bytes(b"")
+    for number in (7, 8):
+        save(tmp_path / f"{number:04d}.png", Image.fromarray(noise(14, 14)))
+    said = lines(capsys, str(tmp_path), "--no-speed", "--sheet", str(tmp_path / "sheet.png"))
+    assert said["broken"].startswith("2,998 of 3,000; ")
+    assert (tmp_path / "sheet.png").is_file()
+
+
 def test_a_sheet_of_another_kind_is_refused_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before minutes of decoding."""
     assert main(["inspect", str(tmp_path / "nowhere"), "--sheet", "a.txt"]) == 1

@@ -100,6 +100,16 @@ def test_rows_without_a_column_file_go_in_order(tmp_path: Path) -> None:
     assert column.codes.tolist() == [number % 2 for number in range(COUNT)]
 
 
+def test_words_without_a_latin_letter_are_numbered(tmp_path: Path) -> None:
+    """However many there are; what they mean is told beside the name."""
+    words = [chr(0x4E00 + number % 20) for number in range(400)]
+    header = ",".join(chr(0x5000 + number) for number in range(3))
+    data = Dataset(np.zeros((400, 8, 8, 1), np.uint8), "0" * 64)
+    attributes, _ = labels.offered(labels.read(table(tmp_path, header, *(f"{w},{w},{w}" for w in words)), data))
+    assert len({attribute.name for attribute in attributes}) == 60
+    assert attributes[0].meaning == f"{chr(0x5000)} {chr(0x4E00)}"
+
+
 def test_a_blank_line_is_an_empty_cell_of_the_only_column(tmp_path: Path) -> None:
     """But for those at the end that are more than images."""
     cells = ["" if number % 4 == 3 else "ab"[number % 2] for number in range(COUNT)]

@@ -26,6 +26,14 @@ def command(output: Path, *more: str) -> list[str]:
     return ["run", *tiny[1:]]
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that a run published."""
+    output = tmp_path_factory.mktemp("published") / "model"
+    assert main(command(output)) == 0
+    return output
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -123,7 +131,50 @@ def test_a_run_that_was_killed_after_it_published_ends_well_when_it_is_started_a
     assert main(["export", f"{output}.run", "--output", str(tmp_path / "other")]) == 0
     output.rename(tmp_path / "moved")
     (tmp_path / "other").rename(output)
-    assert main(command(output)) == 1
+    assert main(command(output, "--recipe", "packed")) == 1
+
+
+@pytest.mark.parametrize("other", [["--require", "fd<1e9"], ["--width", "3"], ["--seed", "2"]])
+def test_another_command_does_not_pass_for_the_one_that_published(
+    published: Path, other: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipeline that raises its bar would else stay green; but a bundle that was added to is still the same model."""
+    assert main(command(published)) == 0
+    assert main(["variants", str(published)]) == 0
+    assert main(command(published)) == 0
+    assert main(command(published, *other)) == 1
+    assert f"{published} exists; name a directory that doesn't" in capsys.readouterr().err
+
+
+def test_a_run_whose_table_nobody_reads_publishes_all_the_same(tmp_path: Path) -> None:
+    """The table comes last; the exit code is the shell's for a broken pipe."""
+    with runs.started(command(tmp_path / "model")) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert process.returncode == 141
+    assert "is published; next" in said
+    assert "Traceback" not in said
+    bundle.load(tmp_path / "model")
+
+
+def test_a_run_within_its_bundle_is_a_wrong_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bundle could not be put into its place in the end."""
+    for run in ("model", "model/run"):
+        with pytest.raises(SystemExit):
+            main(command(tmp_path / "model", "--run", str(tmp_path / run)))
+        assert "is the bundle's own place or below it" in capsys.readouterr().err
+
+
+def test_too_few_images_to_measure_are_refused_before_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No nearest neighbours could be found among them."""
+    np.save(tmp_path / "few.npy", load(runs.SUBSET).images[:11])
+    assert main(command(tmp_path / "model", "--data", str(tmp_path / "few.npy"))) == 1
+    assert "few.npy: has 11 images; to measure needs 12 or more" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["few.npy"]
 
 
 def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:

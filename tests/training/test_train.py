@@ -1,5 +1,6 @@
 import fcntl
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -312,6 +313,40 @@ def test_labels_that_are_not_there_are_missed_before_anything_is_read(
     """A folder of images would be decoded into the run first."""
     assert error(tmp_path / "run", capsys, "--labels", str(tmp_path / "no.csv")).endswith("no.csv: does not exist")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lost_checkpoints_are_told_instead_of_beginning_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The history and the best checkpoint of what is gone would else be taken for the new run's."""
+    run = trained(tmp_path / "run", images=128)
+    (file,) = (run / "checkpoints").iterdir()
+    file.rename(tmp_path / file.name)
+    (run / "checkpoints" / "2026-copy.pt").write_bytes(b"somebody's")
+    assert "its checkpoints are gone from checkpoints/; put them back" in error(run, capsys)
+    (tmp_path / file.name).rename(file)
+    trained(run, images=256)
+
+
+def test_a_run_within_its_folder_of_images_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own grids would be taken for data as soon as it is continued; beside an idx file it may be."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for number, image in enumerate(load(SUBSET).images[:30, :, :, 0]):
+        Image.fromarray(image).save(data / f"{number}.png")
+    assert "is in the folder of --data; choose a directory outside" in error(data / "run", capsys, data=data)
+    assert not (data / "run").exists()
+    shutil.copytree(SUBSET, tmp_path / "idx")
+    assert main(arguments(tmp_path / "idx/run", data=tmp_path / "idx", images=128)) == 0
+
+
+def test_a_folder_whose_name_is_no_utf8_can_be_trained_on_and_exported(tmp_path: Path) -> None:
+    """The report and the card have a sign for what they can't write."""
+    data = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    shutil.copytree(SUBSET, data)
+    assert main(arguments(tmp_path / "run", data=data, images=128)) == 0
+    assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "bundle"), "--note", "\udce9"]) == 0
+    assert main(["inspect", str(data), "--no-speed"]) == 0
 
 
 def test_a_run_with_labels_is_continued_with_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -142,6 +142,19 @@ def test_variants_of_a_bundle_without_any_are_those_of_its_export(tmp_path: Path
     assert bundle.load(old).variants == before.variants
 
 
+def test_what_somebody_put_into_a_bundle_stays_when_it_is_added_to(tmp_path: Path, colourful: Path) -> None:
+    """Notes, figures, a folder: what the manifest doesn't list is nobody's to delete."""
+    path = tmp_path / "bundle"
+    bundle.extend(colourful, path, {}, {})
+    (path / "mine").mkdir()
+    (path / "mine" / "notes.txt").write_text("hi")
+    (path / "figures.json").write_text("{}")
+    assert main(["variants", str(path)]) == 0
+    assert (path / "mine" / "notes.txt").read_text() == "hi"
+    assert (path / "figures.json").read_text() == "{}"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bundle"]
+
+
 def test_a_variant_that_draws_something_else_is_refused(tmp_path: Path, colourful: Path) -> None:
     """Though its file is the one that the manifest describes."""
     other = tmp_path / "other"

@@ -8,6 +8,7 @@ renamed; a bounded number stays. Only tensors and plain values are stored and on
 import hashlib
 import io
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from dcgan_training.files import write_atomically
 
 KEEP: Final = 3  # the newest, and two to fall back on
 _DIGEST_LETTERS: Final = 16
+_NAME: Final = re.compile(rf"[0-9]{{12}}-[0-9a-f]{{{_DIGEST_LETTERS}}}\.pt")
 
 
 def save(directory: Path, images: int, state: Mapping[str, Any], keep: int = KEEP) -> Path:
@@ -92,7 +94,7 @@ def last_good(directory: Path) -> str:
 
 
 def _newest_first(directory: Path) -> list[Path]:
-    return sorted(directory.glob("[0-9]*-*.pt"), reverse=True)
+    return sorted((file for file in directory.glob("*.pt") if _NAME.fullmatch(file.name)), reverse=True)
 
 
 def _load(file: Path, device: str) -> dict[str, Any] | None:
@@ -106,8 +108,11 @@ def _load(file: Path, device: str) -> dict[str, Any] | None:
 
 
 def _whole(file: Path) -> bool:
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    try:
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError:
+        return False
     return file.stem.endswith(f"-{digest[:_DIGEST_LETTERS]}")
 
 

@@ -26,7 +26,7 @@ from dcgan_training import classifier, direction_vectors, labels, strips
 from dcgan_training.batches import batches
 from dcgan_training.card import with_section
 from dcgan_training.classifier import Classifier, Codes
-from dcgan_training.data import Dataset, positions
+from dcgan_training.data import Broken, Dataset, positions
 from dcgan_training.direction_card import commands, section
 from dcgan_training.direction_measures import Gauge, Realism, Sampler, readings, useful_range
 from dcgan_training.errors import DataError
@@ -52,10 +52,12 @@ class Request:
     Attributes:
         attributes: NAME=COLUMN:VALUE each; none takes every value of every column that has few.
         orthogonal_to: names of directions whose part is taken out of all others.
+        broken: what to do about image files that can't be read.
     """
 
     attributes: tuple[str, ...] = ()
     orthogonal_to: tuple[str, ...] = ()
+    broken: Broken = "refuse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +129,7 @@ def add_directions(
     """
     bundle.check_new(output)
     made = bundle.load(path)
-    data = fitting(sources[0], made.manifest)
+    data = fitting(sources[0], made.manifest, request.broken)
     columns = labels.read(sources[1], data)
     attributes = labels.asked_for(columns, request.attributes)
     if not attributes:
@@ -145,7 +147,7 @@ def add_directions(
             found |= _measured(looks, attribute, vectors[attribute.name], bool(request.attributes), plan, say)
     if not found:
         raise SettingsError("no direction was found; the lines above say why, for each attribute")
-    _write(made, output, found, _command(request, plan))
+    _write(path, output, found, _command(request, plan))
     return {name: direction.spec for name, direction in found.items()}
 
 
@@ -275,7 +277,9 @@ def _measured(
     return {attribute.name: Found(vector, spec, strips.picture(sampler, attribute.name, spec, vector))}
 
 
-def _write(made: bundle.Bundle, output: Path | None, found: dict[str, Found], command: str) -> None:
+def _write(path: Path, output: Path | None, found: dict[str, Found], command: str) -> None:
+    """Adds what was found to the bundle as it is now: finding took minutes, and others may have added theirs."""
+    made = bundle.load(path)
     vectors = {**made.directions, **{name: direction.vector for name, direction in found.items()}}
     specs = {**made.manifest.directions, **{name: direction.spec for name, direction in found.items()}}
     pictures = {strips.file_of(name): direction.picture for name, direction in found.items()}
@@ -295,8 +299,9 @@ def _write(made: bundle.Bundle, output: Path | None, found: dict[str, Found], co
 def _command(request: Request, plan: Plan) -> str:
     attributes = "".join(f" --attribute {attribute}" for attribute in request.attributes)
     orthogonal = "".join(f" --orthogonal-to {name}" for name in request.orthogonal_to)
+    broken = " --broken skip" if request.broken == "skip" else ""
     return (
-        f"dcgan-train directions BUNDLE --data DATA --labels LABELS{attributes}{orthogonal} "
+        f"dcgan-train directions BUNDLE --data DATA --labels LABELS{broken}{attributes}{orthogonal} "
         f"--samples {plan.samples} --seed {plan.seed} --threads {torch.get_num_threads()}"
     )
 

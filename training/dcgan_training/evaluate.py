@@ -18,6 +18,7 @@ from dcgan.images import Pixels
 from dcgan_training import classifier, figures, labels
 from dcgan_training.card import with_section
 from dcgan_training.data import Broken, Dataset
+from dcgan_training.errors import DataError
 from dcgan_training.extractors import CLASSIFIER, RANDOM, ClassifierFeatures, Extractor, OnnxFeatures
 from dcgan_training.features import RandomFeatures
 from dcgan_training.files import check_file
@@ -76,6 +77,8 @@ class Request:
 
     def check_with(self, data: Dataset) -> None:
         """Raises what `evaluate` would, once there is a model of this data: for labels, graphs and digits."""
+        if len(data) < 2 * (NEIGHBOURS + 1):
+            raise DataError(data.path, f"has {len(data)} images; to measure needs {2 * (NEIGHBOURS + 1)} or more")
         if self.labels is not None:
             learnable(self.labels, data)
         for file in self.graphs:
@@ -130,6 +133,8 @@ class _Evaluation:
             *self._real.conditions,
         ]
         self._omitted = dict(self._real.omitted)
+        if request.digits is not None:
+            judging(request.digits, self._real.data.size, self._real.data.channels)  # which would fail at the end
         self._runtime = generator.Generator(judged, "auto")
         self._columns = self._labelled_columns()
         self._classifier = self._taught()

@@ -9,6 +9,7 @@ The proof runs through `dcgan.generator`, the code that will serve the bundle; s
 import datetime
 import hashlib
 import importlib.metadata
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -262,7 +263,7 @@ def _manifest(settings: Settings, images_seen: int, graph: bytes, labels: Labels
         golden=_GOLDEN_TOLERANCE,
         training=TrainingSpec(
             recipe=settings.recipe,
-            dataset=dataset.name if dataset else Path(settings.data).name,
+            dataset=dataset.name if dataset else os.fsencode(Path(settings.data).name).decode(errors="replace"),
             dataset_digest=settings.data_digest,
             data_count=settings.data_count,
             held_out=_held_out_spec(settings),

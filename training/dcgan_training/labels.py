@@ -10,6 +10,7 @@ import keyword
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -268,8 +269,8 @@ def _by_name(names: tuple[str, ...]) -> dict[str, int]:
 
 def _name(column: str, value: str, taken: set[str]) -> str:
     """Names an attribute by its value, by column and value where that is no name or is taken, else by a number too."""
-    whole = _slug(f"{column}_{value}")[:40].strip("_")
-    candidates = [_slug(value), whole, f"is_{whole}", *(f"is_{whole}_{number}" for number in range(2, 2 + MAX_VALUES))]
+    whole = _slug(f"{column}_{value}")[:40].strip("_") or "value"  # of words without a Latin letter nothing is left
+    candidates = chain([_slug(value), whole, f"is_{whole}"], (f"is_{whole}_{number}" for number in count(2)))
     return next(name for name in candidates if _is_name(name) and name not in taken)
 
 

@@ -8,7 +8,7 @@ held_out.npy     images that the run never trains on, uint8 (n, height, width, c
 classifier.pt    of the labels, which the watch measures by where it was given any (`label_classifier`)
 data.npy         images that were decoded from a folder or a zip (`data.load`)
 report.html      what a person looks at (`report`)
-published        digest of the bundle that `dcgan-train run` made of it
+published        generator of the bundle that `dcgan-train run` made of it, and the requirements that it met
 """
 
 import fcntl

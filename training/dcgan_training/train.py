@@ -23,7 +23,7 @@ from dcgan import images, latents
 from dcgan_training import average, checkpoint, report, run_directory
 from dcgan_training.config import Settings
 from dcgan_training.distributed import World
-from dcgan_training.errors import DivergedError
+from dcgan_training.errors import DivergedError, RunError
 from dcgan_training.extractors import Extractor
 from dcgan_training.files import output_error, write_atomically
 from dcgan_training.history import History
@@ -96,7 +96,7 @@ def train(job: Job) -> Outcome:
     """Trains until the settings' images were shown, the hours are over, or SIGINT or SIGTERM.
 
     Raises:
-        RunError: every checkpoint is damaged.
+        RunError: every checkpoint is damaged, or all are gone.
         DivergedError: a loss or a weight is no longer a finite number.
         OutputError: something can't be written; the last good checkpoint is named.
     """
@@ -143,6 +143,7 @@ class _Run:
         machine = self.trainer.machine
         state, notes = checkpoint.load_newest(self.job.directory / run_directory.CHECKPOINTS, machine.device)
         if state is None:
+            self._check_unsaved()
             if self.job.start is not None:
                 notes += self.job.start.give(self.trainer, self.job.material.held_out)
             return notes
@@ -152,6 +153,15 @@ class _Run:
         if differences:
             notes.append(f"warning: not the same machine, so not bit for bit the same run: {'; '.join(differences)}")
         return [*notes, f"continuing after {self.trainer.images:,} images"]
+
+    def _check_unsaved(self) -> None:
+        """Refuses to begin again where there was a checkpoint: with each one the samples are drawn, too."""
+        directory = self.job.directory
+        if any((directory / run_directory.SAMPLES).glob("*.png")):
+            raise RunError(
+                f"{directory}: its checkpoints are gone from {run_directory.CHECKPOINTS}/; put them back to continue "
+                "it, or remove the directory to start again"
+            )
 
     def _must_stop(self, observer: "_Observer") -> bool:
         return self.stop.by is not None or self._stopping(observer) is not None or self._time_is_up()

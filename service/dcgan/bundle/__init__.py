@@ -95,8 +95,16 @@ def bundled() -> list[str]:
 
 
 def locate(model: str) -> Path:
-    """Finds a bundle by the name of a shipped one, or as a directory."""
-    return _BUNDLED / model if model in bundled() else Path(model)
+    """Finds a bundle by the name of a shipped one, or as a directory.
+
+    Raises:
+        BundleError: it is neither.
+    """
+    path = _BUNDLED / model if model in bundled() else Path(model)
+    if not path.is_dir():
+        there = ", ".join(bundled()) or "none"
+        raise BundleError(path, f"is no directory; give a model bundle, or the name of a shipped one ({there})")
+    return path
 
 
 def load(path: Path) -> Bundle:
@@ -106,8 +114,7 @@ def load(path: Path) -> Bundle:
         BundleError: names the file that is missing, changed, or not what the manifest says, and why.
     """
     if not path.is_dir():
-        there = ", ".join(bundled()) or "none"
-        raise BundleError(path, f"is no directory; give a model bundle, or the name of a shipped one ({there})")
+        raise BundleError(path, "is no directory; give a model bundle")
     text = _read(path, FILE_NAME, None)
     manifest = _parse(text, path)
     for required in (GENERATOR, GOLDEN):
@@ -129,13 +136,21 @@ def load(path: Path) -> Bundle:
 
 
 def check_new(path: Path | None) -> None:
-    """Refuses a place for a bundle where there is something; None is the place of the bundle that is extended.
+    """Refuses a place for a bundle where there is something, or where nothing can be made.
+
+    Args:
+        path: of the bundle to be; None is the place of the bundle that is extended.
 
     Raises:
-        OutputError: `path` exists.
+        OutputError: `path` exists, or the directory that it would be made in can't be written to.
     """
-    if path is not None and path.exists():
+    if path is None:
+        return
+    if path.exists():
         raise OutputError(f"{path} exists; name a directory that doesn't")
+    ground = next(place for place in path.absolute().parents if place.exists())
+    if not (ground.is_dir() and os.access(ground, os.W_OK | os.X_OK)):
+        raise OutputError(f"{path} can't be written: {ground} is no directory that this user may write to")
 
 
 def write(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -192,11 +207,14 @@ def extend(path: Path, output: Path | None, changes: Mapping[str, object], files
         shutil.rmtree(target, ignore_errors=True)
         raise
     if output is None:
-        _replace(path, target)
+        _replace(path, target, {FILE_NAME, *before.files})
 
 
-def _replace(path: Path, by: Path) -> None:
-    """Puts one directory in the place of another; a kill between the two renames leaves both, under hidden names."""
+def _replace(path: Path, by: Path, ours: set[str]) -> None:
+    """Puts one directory in the place of another; a kill between the two renames leaves both, under hidden names.
+
+    What lies in the old one beside `ours`, its own files, is somebody's, and moves along.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.before")
     try:
         path.rename(aside)
@@ -205,6 +223,9 @@ def _replace(path: Path, by: Path) -> None:
         except OSError:
             aside.rename(path)
             raise
+        for other in {entry.name for entry in aside.iterdir()} - ours:
+            if not (path / other).exists():
+                (aside / other).rename(path / other)
     except OSError as error:
         shutil.rmtree(by, ignore_errors=True)
         raise OutputError(f"{path} can't be replaced: {error.strerror}") from error

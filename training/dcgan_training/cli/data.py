@@ -46,7 +46,7 @@ def stack_command(options: argparse.Namespace) -> int:
     """Writes stacked digits."""
     from dcgan_training.data.stacked import stack
 
-    stack(options.digits, options.count, options.output, options.seed)
+    stack(options.digits, options.count, options.output, options.seed, options.broken)
     say(
         f"{options.output} holds {options.count:,} images; next: dcgan-train train --data {options.output} --output DIR"
     )
@@ -73,12 +73,7 @@ def _inspect_flags(parser: argparse.ArgumentParser) -> None:
     add("data", type=Path, metavar="DATA", help="idx or .npy file or its folder, folder or zip of images")
     add("--size", type=int, choices=SIZES, metavar="PX", help=f"as for train; {sizes} (default: as it is)")
     add("--sheet", type=Path, metavar="FILE.png", help="picture of 100 images as the networks see them (default: none)")
-    add(
-        "--broken",
-        choices=("refuse", "skip"),
-        default="refuse",
-        help="as for train, which refuses or skips image files that can't be decoded (default: refuse)",
-    )
+    flags.add_broken(add)
     add(
         "--threads", type=flags.whole(1, 1024), metavar="N", help="CPU threads to time with (default: what torch finds)"
     )
@@ -97,6 +92,7 @@ def _stack_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"of the images; 2 to 100000000 (default: {_STACKED}, as published)",
     )
+    flags.add_broken(add)
     flags.add_seed(add)
 
 

@@ -5,6 +5,7 @@ Nothing here imports torch, so that help and mistakes cost no seconds.
 
 import argparse
 import math
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -74,12 +75,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     add("--size", type=int, choices=SIZES, metavar="PX", help=f"crop and resize to {_sizes()} px (default: as it is)")
     add("--flip", action="store_true", help="mirror every second image, for data without left and right (default: no)")
     add("--held-out", type=Path, metavar="PATH", help="a test set to hold out (default: a tenth of the data by hash)")
-    add(
-        "--broken",
-        choices=("refuse", "skip"),
-        default="refuse",
-        help="unreadable image files (default: refuse)",
-    )
+    add_broken(add)
     add(
         "--labels",
         type=Path,
@@ -136,14 +132,13 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     add("--random", action="store_true", help="untrained weights, to measure a server with (default: no)")
     add(
         "--recipe",
-        default=recipes.DEFAULT.name,
         metavar="NAME",
         help=f"one of {_names()} (default: {recipes.DEFAULT.name})",
     )
     add("--size", type=int, choices=SIZES, metavar="PX", help=f"{_sizes()} (default: the recipe's, or 64)")
     add("--channels", type=int, choices=(1, 3), help="1 grey, 3 colour (default: the recipe's, or 3)")
     add("--width", type=whole(1, 256), metavar="N", help="1 to 256 (default: the recipe's)")
-    add("--seed", type=whole(0, _MAX_SEED), default=0, metavar="N", help="of the weights (default: 0)")
+    add("--seed", type=whole(0, _MAX_SEED), metavar="N", help="of the weights (default: 0)")
 
 
 def add_bundle(add: Add) -> None:
@@ -164,9 +159,25 @@ def add_bundle(add: Add) -> None:
         metavar="TEXT",
         help="version of the model; likewise (default: 2 of models/fashion/2, else from the hash of the generator)",
     )
-    add("--licence", metavar="TEXT", help="licence of the weights (default: that of a known data set, or not stated)")
-    add("--attribution", metavar="TEXT", help="credit to pass on (default: that of a known data set, or none)")
-    add("--note", default="", metavar="TEXT", help="what you saw in the images, for the model card (default: nothing)")
+    add(
+        "--licence",
+        type=_text,
+        metavar="TEXT",
+        help="licence of the weights (default: that of a known data set, or not stated)",
+    )
+    add(
+        "--attribution",
+        type=_text,
+        metavar="TEXT",
+        help="credit to pass on (default: that of a known data set, or none)",
+    )
+    add(
+        "--note",
+        type=_text,
+        default="",
+        metavar="TEXT",
+        help="what you saw in the images, for the model card (default: nothing)",
+    )
 
 
 def labels(options: argparse.Namespace) -> "Labels":
@@ -182,6 +193,7 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", type=Path, metavar="BUNDLE", help="directory of the model bundle")
     add("--data", type=Path, required=True, metavar="PATH", help="images like those it was trained on, as for train")
+    add_broken(add)
     add(
         "--held-out",
         type=Path,
@@ -216,6 +228,7 @@ def add_directions(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", type=Path, metavar="BUNDLE", help="directory of the model bundle")
     add("--data", type=Path, required=True, metavar="PATH", help="real images, as for train")
+    add_broken(add)
     add("--labels", type=Path, required=True, metavar="FILE", help="of these: an idx file, or a .csv with a header")
     add("--output", type=Path, metavar="DIR", help="directory of the new bundle (default: BUNDLE, which is replaced)")
     add(
@@ -244,6 +257,11 @@ def add_directions(parser: argparse.ArgumentParser) -> None:
     add_threads(add)
 
 
+def add_broken(add: Add) -> None:
+    """Adds what is done about image files that can't be decoded."""
+    add("--broken", choices=("refuse", "skip"), default="refuse", help="unreadable image files (default: refuse)")
+
+
 def add_seed(add: Add) -> None:
     """Adds a seed."""
     add("--seed", type=whole(0, _MAX_SEED), default=0, metavar="N", help="0 to 2^64 - 1 (default: 0)")
@@ -268,6 +286,11 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
         return number
 
     return whole
+
+
+def _text(text: str) -> str:
+    """Gives what can be written down: bytes that are no UTF-8 become the sign for what is unknown."""
+    return os.fsencode(text).decode(errors="replace")
 
 
 def _hours(text: str) -> float:

@@ -1,8 +1,25 @@
 """What the commands say to the person who runs them, on stderr; stdout is for results."""
 
 import sys
+from typing import NoReturn
+
+from rich.console import Console, RenderableType
 
 
 def say(message: str) -> None:
-    """Says one line."""
-    sys.stderr.write(f"{message}\n")
+    """Says one line, if there is anyone to hear it."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{message}\n")
+
+
+def show(*parts: RenderableType) -> None:
+    """Prints tables and lines on stdout; raises BrokenPipeError where nobody reads them, and OSError on a full disk."""
+    console = _Console(highlight=False)
+    for part in parts:
+        console.print(part)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        """Lets the program end by its own rules; rich would end it here with 1."""
+        raise BrokenPipeError

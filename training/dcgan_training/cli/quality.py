@@ -6,19 +6,19 @@ met; then nothing is published and the run stays. The other exit codes are those
 
 import argparse
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
-
 from dcgan.errors import SettingsError
 from dcgan_training.cli import flags, training
-from dcgan_training.cli.output import say
+from dcgan_training.cli.output import say, show
+from dcgan_training.config import Settings
 from dcgan_training.files import check_writable, output_error, write_atomically
 from dcgan_training.quality import SAMPLES, STACKED_SAMPLES
 
 if TYPE_CHECKING:
+    from dcgan_training.config import Recipe
     from dcgan_training.evaluate import Request
     from dcgan_training.export import Labels
     from dcgan_training.quality import Report
@@ -37,14 +37,17 @@ def evaluate_command(options: argparse.Namespace) -> int:
     """Measures a bundle, prints the table and writes the figures into it."""
     from dcgan_training.evaluate import evaluate, publish
 
-    if options.json is not None:
-        check_writable(options.json)
+    json = None if options.json is None else options.json.absolute()  # where it is now, should it be in the bundle
+    if json is not None:
+        check_writable(json)
     report = evaluate(options.bundle, _request(options), say)
-    _tell(report)
-    if not options.no_write:
-        publish(options.bundle, report)
-        say(f"{options.bundle}: the figures are in its manifest and its card")
-    _write(report, options.json)
+    _write(report, json)
+    try:
+        if not options.no_write:
+            publish(options.bundle, report)
+            say(f"{options.bundle}: the figures are in its manifest and its card")
+    finally:
+        _tell(report)
     return 0
 
 
@@ -59,9 +62,11 @@ def run_command(options: argparse.Namespace) -> int:
     labels = flags.labels(options).at(output)
     labels.check()
     run = options.run or output.with_name(f"{output.name}.run")
+    if output.resolve() in (run.resolve(), *run.resolve().parents):
+        options.usage_error(f"--run {run} is the bundle's own place or below it; name another directory")
     trained = argparse.Namespace(**vars(options) | {"output": run})
     with training.together(trained) as crew:
-        if crew.world.first(lambda: _is_published(output, run)):
+        if crew.world.first(lambda: _is_published(options, crew.recipe, run)):
             return 0
         crew.world.first(lambda: _check_places(output, options.json))
         outcome = training.train(trained, crew, request.check_with)
@@ -78,30 +83,44 @@ def _published(options: argparse.Namespace, run: Path, labels: "Labels", request
     output: Path = options.output
     hidden = output.with_name(f".{output.name}.candidate")  # holds all that a process leaves behind if it is killed
     candidate = hidden / output.name
-    shutil.rmtree(hidden, ignore_errors=True)
-    try:
-        export(run, candidate, labels, choice=options.checkpoint, say=say)
-        report = evaluate(candidate, replace(request, classifier=run / run_directory.CLASSIFIER), say)
-        _tell(report)
-        code = _judged(report, options.require, candidate, output, run)
-    finally:
+    with run_directory.claimed(run):  # or the same command beside this one would take the candidate for left behind
         shutil.rmtree(hidden, ignore_errors=True)
+        try:
+            export(run, candidate, labels, choice=options.checkpoint, say=say)
+            report = evaluate(candidate, replace(request, classifier=run / run_directory.CLASSIFIER), say)
+            code = _judged(report, options.require, candidate, output, run)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
     if code != 0:
         say(f"nothing is published; the run is {run}")
     _write(report, options.json)
+    _tell(report)  # last: nobody may read it
     return code
 
 
-def _is_published(output: Path, run: Path) -> bool:
-    """Says whether a run published what is there: it may have been killed before it could end well."""
-    from dcgan import bundle
+def _is_published(options: argparse.Namespace, recipe: "Recipe", run: Path) -> bool:
+    """Says whether this very command published what is there: it may have been killed before it could end well."""
     from dcgan_training import run_directory
 
-    published = run / run_directory.PUBLISHED
-    if not output.exists() or not published.is_file() or published.read_text() != bundle.load(output).digest:
+    output, published = options.output, run / run_directory.PUBLISHED
+    if not output.exists() or not published.is_file():
+        return False
+    before = Settings.load(run / run_directory.CONFIG)
+    asked = {**asdict(recipe.method), "recipe": recipe.name, "data": str(options.data), "seed": options.seed}
+    if any(getattr(before, name) != value for name, value in asked.items()):
+        return False
+    if published.read_text(errors="replace") != _published_as(output, options.require):
         return False
     say(f"{output} is published already, by {run}")
     return True
+
+
+def _published_as(path: Path, requirements: "list[Requirement]") -> str:
+    """Gives what a run remembers of a bundle that it published: its generator, and the bar that it met."""
+    from dcgan import bundle
+
+    generator = bundle.load(path).manifest.files[bundle.GENERATOR].sha256
+    return "\n".join([generator, *sorted(map(str, requirements))])
 
 
 def _check_places(output: Path, json: Path | None) -> None:
@@ -120,7 +139,6 @@ def _check_places(output: Path, json: Path | None) -> None:
 
 def _judged(report: "Report", requirements: "list[Requirement]", candidate: Path, output: Path, run: Path) -> int:
     """Puts a bundle that was made in a hidden directory in its place, if it is good enough, and lets its run know."""
-    from dcgan import bundle
     from dcgan_training import run_directory
     from dcgan_training.evaluate import publish
     from dcgan_training.requirements import unmet
@@ -132,7 +150,7 @@ def _judged(report: "Report", requirements: "list[Requirement]", candidate: Path
         return BELOW_THE_BAR
     publish(candidate, report)
     try:
-        write_atomically(run / run_directory.PUBLISHED, bundle.load(candidate).digest.encode())
+        write_atomically(run / run_directory.PUBLISHED, _published_as(candidate, requirements).encode())
         candidate.rename(output)
     except OSError as error:
         raise output_error(error, output) from error
@@ -142,7 +160,7 @@ def _judged(report: "Report", requirements: "list[Requirement]", candidate: Path
 
 def _tell(report: "Report") -> None:
     """Prints the table on stdout, and the conditions on stderr."""
-    Console().print(report.table())
+    show(report.table())
     for condition in report.conditions:
         say(condition)
     for what, why in report.omitted.items():
@@ -203,7 +221,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("bundle", type=Path, metavar="BUNDLE", help="directory of the model bundle")
     add("--data", type=Path, required=True, metavar="PATH", help="the images that it was trained on, as for train")
     add("--held-out", type=Path, metavar="PATH", help="a test set to compare with (default: what its run held out)")
-    add("--broken", choices=("refuse", "skip"), default="refuse", help="as for train (default: refuse)")
+    flags.add_broken(add)
     add("--labels", type=Path, metavar="FILE", help="of the data: an idx file, or a .csv with a header (default: none)")
     add("--no-write", action="store_true", help="leave the bundle as it is (default: its figures are replaced)")
     _add_measures(add)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from dcgan.errors import SettingsError
 from dcgan_training import choices, recipes
 from dcgan_training.cli import flags
 from dcgan_training.cli.output import say
@@ -67,6 +68,7 @@ def together(options: argparse.Namespace) -> Iterator[Crew]:
 
     machine = Machine.choose(options.device, options.precision, options.threads)
     _check_glimpse(recipe, options)
+    _check_outside(options)
     if options.labels is not None:
         check_file(options.labels)
     with joined(machine.device) as world:
@@ -103,6 +105,14 @@ def train(options: argparse.Namespace, crew: Crew, approve: "Callable[[Dataset],
 
     with run_directory.claimed(options.output, crew.world.rank):
         return run(_job(options, crew, approve))
+
+
+def _check_outside(options: argparse.Namespace) -> None:
+    """Refuses a run within a folder of images, whose pictures would be among its data when it is continued."""
+    from dcgan_training.data import form_of
+
+    if options.data.resolve() in options.output.resolve().parents and form_of(options.data) == "pictures":
+        raise SettingsError(f"--output {options.output} is in the folder of --data; choose a directory outside of it")
 
 
 def _check_glimpse(recipe: Recipe, options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Images in one .npy file: mapped, never read as a whole, so that they take no memory of the process's own."""
 
+import tokenize
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,7 @@ def mapped(file: Path) -> NDArray[np.uint8]:
     """
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, OverflowError, SyntaxError, tokenize.TokenError) as error:  # of a damaged header
         raise DataError(file, f"is no readable .npy file ({error})") from error
     images = array[..., None] if array.ndim == 3 else array
     wanted = images.ndim == 4 and images.dtype == np.uint8 and images.shape[-1] in (1, 3)

@@ -196,7 +196,7 @@ def _of_folder(folder: Path) -> Pictures:
 
 
 def _of_zip(path: Path, archive: zipfile.ZipFile) -> Pictures:
-    names = _pictures(path, sorted(set(archive.namelist())))
+    names = _pictures(path, sorted({entry.filename for entry in archive.infolist() if not entry.is_dir()}))
     facts = hashlib.sha256()
     for name in names:
         member = archive.getinfo(name)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dcgan.errors import OutputError
 from dcgan.images import replacing
-from dcgan_training.data import load
+from dcgan_training.data import Broken, load
 from dcgan_training.data.store import header
 from dcgan_training.errors import DataError
 
@@ -23,7 +23,7 @@ _CHANNELS: Final = 3
 _BLOCK_IMAGES: Final = 4_096
 
 
-def stack(digits: Path, count: int, output: Path, seed: int) -> None:
+def stack(digits: Path, count: int, output: Path, seed: int, broken: Broken = "refuse") -> None:
     """Writes stacked digits as an .npy file, uint8 (count, size, size, 3), by parts.
 
     Args:
@@ -31,6 +31,7 @@ def stack(digits: Path, count: int, output: Path, seed: int) -> None:
         count: of the images to make.
         output: the file; must not exist.
         seed: uint64.
+        broken: what to do about image files that can't be read.
 
     Raises:
         DataError: the digits can't be read, or have colour.
@@ -38,7 +39,7 @@ def stack(digits: Path, count: int, output: Path, seed: int) -> None:
     """
     if output.exists():
         raise OutputError(f"{output} exists; choose another --output, or remove it")
-    data = load(digits)
+    data = load(digits, broken=broken)
     if data.channels != 1:
         raise DataError(digits, "has colour; only grey images can be stacked to the channels of one")
     words = np.random.Philox(key=np.array([seed, 0], np.uint64))  # whose words numpy promises for ever

@@ -128,6 +128,7 @@ class _Look:
         self._subject = subject
         self._wanted = positions(0, 0, min(SAMPLE, subject.total), subject.total).tolist()
         self._drawn: dict[int, Pixels | None] = dict.fromkeys(self._wanted)
+        self._first: list[Pixels] = []  # the sample where all that were drawn are broken
         self._names: list[str] = []
         self._broken: list[tuple[str, str]] = []
         self._blank: list[str] = []
@@ -145,6 +146,7 @@ class _Look:
             keys += held_out.key(np.repeat(outcome, 3, axis=2) if channels > outcome.shape[2] else outcome)
         if int(outcome.max()) - int(outcome.min()) <= _BLANK_LEVELS:
             self._blank.append(name)
+        self._first = self._first or [outcome]
         if place in self._drawn:
             self._drawn[place] = outcome
 
@@ -154,7 +156,8 @@ class _Look:
             raise DataError(path, f"holds {len(self._names)} images that can be read; training needs two or more")
         keys = held_out.joined(self._keys[self._channels])
         shape = (self._subject.size, self._subject.size, self._channels)
-        sample = [self._drawn[place] for place in self._wanted]
+        drawn = (self._drawn[place] for place in self._wanted)
+        sample = [pixels for pixels in drawn if pixels is not None] or self._first
         return Inspection(
             path=path,
             survey=self._subject.survey,
@@ -167,7 +170,7 @@ class _Look:
             duplicates=len(keys) - len(np.unique(keys)),
             blank=tuple(self._blank),
             held_out=int(held_out.smallest(keys).sum()),
-            sample=np.stack([np.broadcast_to(pixels, shape) for pixels in sample if pixels is not None]),
+            sample=np.stack([np.broadcast_to(pixels, shape) for pixels in sample]),
         )
 
 

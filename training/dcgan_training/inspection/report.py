@@ -33,7 +33,8 @@ def show(found: Inspection, broken: Broken, size: int | None, speed: "Speed | No
     """
     console = Console()
     for heading, text in _lines(found, broken, size, speed):
-        console.print(f"{heading:<11} {text}", highlight=False, markup=False, soft_wrap=True)
+        printable = text.encode(errors="backslashreplace").decode()  # a file's name may be no UTF-8
+        console.print(f"{heading:<11} {printable}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _lines(found: Inspection, broken: Broken, size: int | None, speed: "Speed | None") -> Iterator[Line]:

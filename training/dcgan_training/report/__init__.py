@@ -65,7 +65,7 @@ def write(directory: Path, seen: int, complete: bool = False) -> Path:
         settings=_table({name: value for name, value in asdict(settings).items() if name not in ("data_digest",)}),
     )
     file = directory / FILE
-    write_atomically(file, page.encode())
+    write_atomically(file, page.encode(errors="replace"))  # a path may have bytes that are no UTF-8
     return file
 
 
