@@ -101,10 +101,17 @@ def test_wrong_command_lines_exit_with_2(capsys: pytest.CaptureFixture[str], com
         ["evaluate", "x" * 300, "--data", str(SUBSET)],
         ["train", "--data", str(SUBSET), "--output", "run", "--init-from", "x" * 300],
         ["stack", str(SUBSET), "--output", "x" * 300 + ".npy"],
+        ["train", "--data", "LOOP", "--output", "run"],
+        ["train", "--data", str(SUBSET), "--output", "LOOP"],
+        ["run", "--data", str(SUBSET), "--output", "LOOP/model"],
     ],
 )
-def test_what_can_not_be_is_one_line(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_can_not_be_is_one_line(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Of two commands at once, or of a path that the system doesn't take."""
+    monkeypatch.chdir(tmp_path)
+    Path("LOOP").symlink_to("LOOP")
     with suppress(SystemExit):
         assert main(command) == 1
     assert capsys.readouterr().err.splitlines()[-1].split(": ")[0] in ("error", "dcgan-train export")

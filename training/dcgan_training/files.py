@@ -57,6 +57,11 @@ def check_writable(file: Path) -> None:
         raise output_error(error, file) from error
 
 
+def is_within(place: Path, directory: Path) -> bool:
+    """Says whether a place is a directory or below it, wherever links lead; of links in a circle it knows nothing."""
+    return Path(os.path.realpath(place)).is_relative_to(os.path.realpath(directory))
+
+
 def output_error(error: OSError, place: Path, hint: str = "") -> OutputError:
     """Says which file the disk refused, or the directory where the system names none, and why; then the hint."""
     why = error.strerror or str(error)

@@ -12,11 +12,9 @@ def say(message: str) -> None:
         sys.stderr.write(f"{message}\n")
 
 
-def show(*parts: RenderableType) -> None:
-    """Prints tables and lines on stdout; raises BrokenPipeError where nobody reads them, and OSError on a full disk."""
-    console = _Console(highlight=False)
-    for part in parts:
-        console.print(part)
+def show(table: RenderableType) -> None:
+    """Prints a table on stdout; raises BrokenPipeError where nobody reads it, and OSError where the disk is full."""
+    _Console().print(table)
 
 
 class _Console(Console):

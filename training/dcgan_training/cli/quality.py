@@ -14,7 +14,7 @@ from dcgan.errors import SettingsError
 from dcgan_training.cli import flags, training
 from dcgan_training.cli.output import say, show
 from dcgan_training.config import Settings
-from dcgan_training.files import check_writable, output_error, write_atomically
+from dcgan_training.files import check_writable, is_within, output_error, write_atomically
 from dcgan_training.quality import SAMPLES, STACKED_SAMPLES
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run_command(options: argparse.Namespace) -> int:
     labels = flags.labels(options).at(output)
     labels.check()
     run = options.run or output.with_name(f"{output.name}.run")
-    if output.resolve() in (run.resolve(), *run.resolve().parents):
+    if is_within(run, output):
         options.usage_error(f"--run {run} is the bundle's own place or below it; name another directory")
     trained = argparse.Namespace(**vars(options) | {"output": run})
     with training.together(trained) as crew:

@@ -14,7 +14,7 @@ from dcgan_training import choices, recipes
 from dcgan_training.cli import flags
 from dcgan_training.cli.output import say
 from dcgan_training.config import Recipe, Settings
-from dcgan_training.files import check_file
+from dcgan_training.files import check_file, is_within
 
 if TYPE_CHECKING:
     from torch import nn
@@ -111,7 +111,7 @@ def _check_outside(options: argparse.Namespace) -> None:
     """Refuses a run within a folder of images, whose pictures would be among its data when it is continued."""
     from dcgan_training.data import form_of
 
-    if options.data.resolve() in options.output.resolve().parents and form_of(options.data) == "pictures":
+    if is_within(options.output, options.data) and form_of(options.data) == "pictures":
         raise SettingsError(f"--output {options.output} is in the folder of --data; choose a directory outside of it")
 
 

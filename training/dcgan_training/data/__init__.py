@@ -8,7 +8,7 @@ on the device. `idx`, `arrays` and `pictures` read files, `gathering` and `store
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from dcgan_training.data import arrays, idx, pictures
 from dcgan_training.data.dataset import Dataset, Images, Selection, blocks, digest_of, shape_of
@@ -39,6 +39,7 @@ __all__ = [
     "split",
 ]
 
+_ZIP: Final = b"PK\x03\x04"  # what a zip begins with
 
 Form = Literal["pictures", "array", "idx"]
 
@@ -94,7 +95,7 @@ def form_of(path: Path) -> Form:
     """Tells how a data set is kept: image files in a folder or a zip, an .npy file, or else an idx file.
 
     Raises:
-        DataError: there is nothing.
+        DataError: there is nothing, or half a zip.
         OSError: it can't be read.
     """
     if not path.exists():
@@ -103,6 +104,9 @@ def form_of(path: Path) -> Form:
         return "pictures" if idx.find(path) is None else "idx"
     if zipfile.is_zipfile(path):
         return "pictures"
+    with path.open("rb") as file:
+        if file.read(len(_ZIP)) == _ZIP:
+            raise DataError(path, "is a zip that is cut short: its end is missing; fetch it again")
     return "array" if arrays.is_array(path) else "idx"
 
 

@@ -40,7 +40,7 @@ def read(file: Path, size: int | None) -> NDArray[np.uint8]:
     header = np.frombuffer(content[:_HEADER_BYTES], ">u4") if len(content) >= _HEADER_BYTES else np.zeros(4)
     magic, count, height, width = (int(number) for number in header)
     if magic != _IMAGES_MAGIC:
-        raise DataError(file, "is neither an idx file of images, nor a zip, nor a folder of images")
+        raise DataError(file, "is neither an idx file of images, nor an .npy file, a zip or a folder of them")
     expected, there = count * height * width, len(content) - _HEADER_BYTES
     if there != expected:
         fault = "is cut short" if there < expected else "has bytes too many"
