@@ -64,7 +64,7 @@ def test_a_terminal_shows_the_last_figures_below_the_bar(tmp_path: Path, monkeyp
     """In a hundred columns, nothing cut off."""
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
-    monkeypatch.setattr(progress, "Console", lambda **_: console)
+    monkeypatch.setattr(progress, "_Console", lambda **_: console)
     with displaying(tmp_path, 0, 8_000_000) as display:
         display.read(1_000_000, LOSSES)
         display.checked(1_000_000, CHECK, 1_000_000)

@@ -62,6 +62,16 @@ def test_tensorboard_can_read_the_events(whole: Path) -> None:
     assert [event.step for event in events.Images("samples")] == [1280]
 
 
+def test_a_run_that_nobody_listens_to_any_more_goes_on(tmp_path: Path) -> None:
+    """A logger that died is no reason to lose a training."""
+    with started(arguments(tmp_path / "run")) as process:
+        wait_for(process, "training ")
+        assert process.stderr is not None
+        process.stderr.close()
+        assert process.wait() == 0
+    assert newest(tmp_path / "run")["images"] == 1280
+
+
 def test_losses_are_read_on_the_way(tmp_path: Path) -> None:
     """A reading every 10,000 images gives losses, beliefs and speed."""
     events = EventAccumulator(str(trained(tmp_path / "run", images=20_480) / "events")).Reload()

@@ -123,7 +123,7 @@ def displaying(
         hours: that may be spent from now on; None: as many as it takes.
         objective: of the run, which says whether the discriminator's outputs mean anything, or its gap.
     """
-    console = Console(stderr=True)
+    console = _Console(stderr=True)
     budget = Budget(images, total, hours)
     with Events(directory / "events", images) as events:
         if not console.is_terminal:
@@ -154,6 +154,12 @@ def duration(seconds: float) -> str:
     """Says a time to the minute: "2 h 05 min", "12 min"."""
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Goes on in silence, where rich would end the process: a training is worth more than who listens to it."""
+        self.quiet = True
 
 
 class _Lines:

@@ -1,6 +1,7 @@
 """What the commands say to the person who runs them, on stderr; stdout is for results."""
 
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from rich.console import Console, RenderableType
@@ -8,7 +9,9 @@ from rich.console import Console, RenderableType
 
 def say(message: str) -> None:
     """Says one line, if there is anyone to hear it."""
-    if sys.stderr is not None:
+    if sys.stderr is None:
+        return
+    with suppress(BrokenPipeError):
         sys.stderr.write(f"{message}\n")
 
 
