@@ -187,5 +187,5 @@ def test_an_error_while_publishing_ends_all_processes(tmp_path: Path) -> None:
     with pair("run", *arguments(tmp_path / "model", "--samples", "100", images=256)[1:]) as processes:
         (code, said), (other_code, nothing) = ends(processes)
     assert code == other_code == 1
-    assert said.splitlines()[-1] == f"error: {tmp_path / '.model.candidate/model'} can't be written: Not a directory"
+    assert said.splitlines()[-1].startswith(f"error: {tmp_path / '.model.candidate/model'} can't be written: ")
     assert nothing == ""
