@@ -28,7 +28,7 @@ FACTS = {"data": "", "data_digest": "", "data_count": 400, "size": 28, "channels
 def main(file: str, *texts: str) -> None:
     """Saves the gradients of the first step, the losses of each, and the weights after the last."""
     machine = Machine.choose("cpu", "float32", 1)
-    settings = Settings.of(chosen(recipes.DEFAULT, list(texts), width=16), **FACTS)
+    settings = Settings.of(chosen(recipes.DEFAULT, list(texts), width=4), **FACTS)
     with joined("cpu") as world:
         trainer = Trainer(settings, machine, world)
         for network in (trainer.average, *networks(trainer)):

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,19 +20,16 @@ LONG = 64_000_000  # images, which no test waits for
 
 def torchrun(processes: int, *command: str) -> str:
     """Runs a Python program in so many processes, sees that all end well, and gives what they said."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    ended = subprocess.run(
-        [*launch, *command], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return python(*launch, *command)
+
+
+def python(*command: str) -> str:
+    """Runs a Python program, sees that it ends well, and gives what it said."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment)
     assert ended.returncode == 0, ended.stderr
     return ended.stderr
-
-
-def steps(file: Path, processes: int, *settings: str) -> dict[str, Any]:
-    """Takes 20 steps in so many processes and gives what came of them."""
-    torchrun(processes, str(STEPS), str(file), *settings)
-    found: dict[str, Any] = torch.load(file)
-    return found
 
 
 @contextmanager
@@ -80,7 +76,9 @@ def test_two_processes_take_the_steps_of_one(
     The networks are float64; losses, and the distances of minibatch discrimination, are float32 all the same, and what
     their rounding does grows with each step.
     """
-    one, two = (steps(tmp_path / f"{count}.pt", count, *settings) for count in (1, 2))
+    python(str(STEPS), str(tmp_path / "one.pt"), *settings)
+    torchrun(2, str(STEPS), str(tmp_path / "two.pt"), *settings)
+    one, two = (torch.load(tmp_path / f"{count}.pt") for count in ("one", "two"))
     for ours, theirs in zip(one["gradients"], two["gradients"], strict=True):
         assert (ours - theirs).abs().max() <= of_gradients * ours.abs().max()
     apart = (one["losses"] - two["losses"]).abs()
