@@ -185,5 +185,7 @@ def test_an_error_while_publishing_ends_all_processes(tmp_path: Path) -> None:
     with pair("run", *arguments(tmp_path / "model", "--samples", "100", images=256)[1:]) as processes:
         (code, said), (other_code, nothing) = ends(processes)
     assert code == other_code == 1
-    assert said.splitlines()[-1].startswith(f"error: {tmp_path / '.model.candidate/model'} can't be written: ")
+    hidden = tmp_path / ".model.candidate"
+    why = f"{hidden} is no directory that this user may write to"
+    assert said.splitlines()[-1] == f"error: {hidden / 'model'} can't be written: {why}"
     assert nothing == ""

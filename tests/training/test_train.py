@@ -99,14 +99,18 @@ def test_another_seed_gives_other_weights(tmp_path: Path, whole: Path) -> None:
     assert not same_weights(whole, trained(tmp_path / "run", "--seed", "2"))
 
 
-def test_a_run_killed_three_times_ends_with_the_same_bits(tmp_path: Path) -> None:
-    """SIGKILL at whatever instant, in a step, a check or a save: the same command again continues.
+@pytest.mark.parametrize(
+    ("more", "images"), [((), 12_800), (("--recipe", "mlp-digits", "--width", "8"), 60_800)], ids=["saves", "checks"]
+)
+def test_a_run_killed_three_times_ends_with_the_same_bits(tmp_path: Path, more: tuple[str, ...], images: int) -> None:
+    """SIGKILL at whatever instant, in a step or a save, and of the fastest recipe in a check: the same command again
+    continues.
 
-    Of the fastest recipe; `tests/faults/killed_training.py` does it ten times to the default one.
+    `tests/faults/killed_training.py` does it ten times, to the default recipe with checks.
     """
-    whole, fast = tmp_path / "whole", ("--recipe", "mlp-digits", "--width", "8")
-    assert kill(arguments(whole, *fast, images=60_800), times=0) == 0
-    assert kill(arguments(tmp_path / "killed", *fast, "--save-every", "2000", images=60_800), times=3) > 0
+    whole = tmp_path / "whole"
+    assert kill(arguments(whole, *more, images=images), times=0) == 0
+    assert kill(arguments(tmp_path / "killed", *more, "--save-every", "2000", images=images), times=3) > 0
     assert same_weights(whole, tmp_path / "killed")
     assert deterministic(whole) == deterministic(tmp_path / "killed")
 

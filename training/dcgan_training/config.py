@@ -163,6 +163,6 @@ class Settings(Method):
             )
         if images > self.cooldown_from:
             raise RunError(
-                f"{directory} has shown {images} images, so of --images {self.images} at most "
-                f"{max(0, self.images - images)} can be cooldown_images, but this command says {self.cooldown_images}"
+                f"{directory} has shown {images} images, so that at most {max(0, self.images - images)} more can be "
+                f"its cooldown_images, but this command says {wanted}"
             )
