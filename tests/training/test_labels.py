@@ -110,6 +110,14 @@ def test_words_without_a_latin_letter_are_numbered(tmp_path: Path) -> None:
     assert attributes[0].meaning == f"{chr(0x5000)} {chr(0x4E00)}"
 
 
+def test_a_column_that_labels_hardly_anything_is_left_out(tmp_path: Path) -> None:
+    """There is too little to learn any of its values from."""
+    cells = ["ab"[number % 2] if number < 38 else "" for number in range(COUNT)]
+    columns, notes = labels.usable(labels.read(table(tmp_path, "kind", *cells), DATA))
+    assert columns == []
+    assert notes == ["column kind is left out: none of its values labels 20 images"]
+
+
 def test_a_blank_line_is_an_empty_cell_of_the_only_column(tmp_path: Path) -> None:
     """But for those at the end that are more than images."""
     cells = ["" if number % 4 == 3 else "ab"[number % 2] for number in range(COUNT)]

@@ -170,6 +170,8 @@ def _fault(column: Column) -> str | None:
         return _NO_RACE
     if not 2 <= len(column.values) <= MAX_VALUES:
         return f"it has {len(column.values)} different values; 2 to {MAX_VALUES} are allowed"
+    if np.bincount(column.codes[column.codes != UNLABELLED]).max() < MIN_ROWS:
+        return f"none of its values labels {MIN_ROWS} images"
     return None
 
 
