@@ -69,7 +69,7 @@ def test_samples_are_read_channel_by_channel(digits: Path, monkeypatch: pytest.M
     one, two, three = np.random.default_rng(5).integers(0, 10, (3, 300))
     samples = np.stack([picture(one), picture(two), picture(three)], axis=3)
     told: list[str] = []
-    found = stacked_digits.stacked_digits(samples, digits, told.append)
+    found = stacked_digits.stacked_digits(samples, stacked_digits.judging(digits, *samples.shape[2:]), told.append)
     assert found.generated == count((one * 10 + two) * 10 + three)
     assert found.perfect.samples == 300
     assert found.perfect.one > 200
@@ -80,7 +80,7 @@ def test_samples_are_read_channel_by_channel(digits: Path, monkeypatch: pytest.M
 def test_grey_samples_are_refused(digits: Path) -> None:
     """Stacked digits have three channels."""
     with pytest.raises(DataError, match="draws grey images"):
-        stacked_digits.stacked_digits(np.zeros((5, 8, 8, 1), np.uint8), digits, print)
+        stacked_digits.judging(digits, 8, 1)
 
 
 def test_a_missing_file_is_named(digits: Path) -> None:

@@ -28,7 +28,7 @@ from dcgan_training.probe import Labelled, balanced, has_maps, probe
 from dcgan_training.quality import SAMPLES, SECTION, STACKED_SAMPLES, Figure, Report
 from dcgan_training.real_images import gather
 from dcgan_training.say import Say
-from dcgan_training.stacked_digits import Modes, judging, stacked_digits
+from dcgan_training.stacked_digits import Digits, Modes, judging, stacked_digits
 
 NEIGHBOURS: Final = 5
 _SEED: Final = 0
@@ -133,11 +133,14 @@ class _Evaluation:
             *self._real.conditions,
         ]
         self._omitted = dict(self._real.omitted)
-        if request.digits is not None:
-            judging(request.digits, self._real.data.size, self._real.data.channels)  # which would fail at the end
+        self._digits = self._judging_digits()
         self._runtime = generator.Generator(judged, "auto")
         self._columns = self._labelled_columns()
         self._classifier = self._taught()
+
+    def _judging_digits(self) -> Digits | None:
+        folder, data = self._request.digits, self._real.data
+        return None if folder is None else judging(folder, data.size, data.channels)
 
     def report(self) -> Report:
         """Measures all that was asked for."""
@@ -259,10 +262,10 @@ class _Evaluation:
         yield Figure("probe_accuracy/pixels", found.pixels)
 
     def _stacked(self) -> Iterator[Figure]:
-        if self._request.digits is None:
+        if self._digits is None:
             return
         generated = self._draw(self._request.stacked_samples)
-        found = stacked_digits(generated, self._request.digits, self._say)
+        found = stacked_digits(generated, self._digits, self._say)
         self._conditions.append(
             f"Stacked digits: {len(generated):,} samples, and as many stacks of real test digits, read by a classifier "
             f"that is right on {found.accuracy:.2%} of the test digits; divergence from equal frequencies in nats"

@@ -78,19 +78,17 @@ class Digits:
     test_codes: Codes
 
 
-def stacked_digits(generated: Pixels, folder: Path, say: Say) -> StackedDigits:
+def stacked_digits(generated: Pixels, digits: Digits, say: Say) -> StackedDigits:
     """Counts the modes of samples.
 
     Args:
         generated: uint8 (n, size, size, 3).
-        folder: with MNIST's four files, gzipped or not.
+        digits: of `judging`.
         say: is told what takes long.
 
     Raises:
-        DataError: the digits can't be read, or the samples have no three channels.
         RunError: the classifier isn't good enough, or a divergence is less than can be.
     """
-    digits = judging(folder, generated.shape[1], generated.shape[3])
     say("training the digit classifier")
     network = train(digits)
     read_digits = classes(network, digits.test)
@@ -104,6 +102,8 @@ def stacked_digits(generated: Pixels, folder: Path, say: Say) -> StackedDigits:
 
 def judging(folder: Path, size: int, channels: int) -> Digits:
     """Reads the digits that judge samples of `size` px and so many channels.
+
+    `folder` has MNIST's four files, gzipped or not.
 
     Raises:
         DataError: they can't be read, or the samples have no three channels.
