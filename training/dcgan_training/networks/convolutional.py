@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from dcgan_training.networks.base import LEAK, Discriminator, Generator, levels
+from dcgan_training.networks.grey import FromImage, ToImage
 from dcgan_training.networks.minibatch import MinibatchDiscrimination
 from dcgan_training.networks.pixels import SIGNED, channels_last
 from dcgan_training.networks.spectral import normalize_layers
@@ -66,8 +67,9 @@ class DcganGenerator(_Deconvolutional):
         if full_size_map:
             wide.append(max(1, width // 2))
         super().__init__(size, channels, wide, latent_dim, SIGNED)
-        side, stride = (3, 1) if full_size_map else (4, 2)
-        self.to_image = nn.ConvTranspose2d(wide[-1], channels, side, stride=stride, padding=1)
+        self.to_image = (
+            nn.ConvTranspose2d(wide[-1], channels, 3, padding=1) if full_size_map else ToImage(wide[-1], channels)
+        )
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         """Draws images in [-1, 1], shape (n, channels, size, size), from latents of shape (n, latent_dim)."""
@@ -136,7 +138,7 @@ class ConvolutionalDiscriminator(Discriminator):
         self.base, doublings = levels(size)
         wide = _wide(width, doublings)[::-1]
         normed = batch_norm and not spectral_norm
-        self.from_image = nn.Conv2d(packing * channels, width, 4, stride=2, padding=1)
+        self.from_image = FromImage(packing * channels, width)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(above, below, 4, stride=2, padding=1, bias=not normed) for above, below in pairwise(wide)
         )
