@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,20 @@ def test_a_run_s_discriminator_is_calibrated_on_what_it_held_out(tmp_path: Path,
     assert "images, of the data, by a hash of their pixels" in card
     assert "images that the training never saw" in card
     assert "--held-out" not in card
+
+
+def test_a_broken_image_that_was_held_out_is_named_or_skipped(
+    tmp_path: Path, old_run: Path, held_out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The flag that the refusal names is one of this command."""
+    folder = tmp_path / "held-out"
+    shutil.copytree(held_out, folder)
+    (folder / "broken.png").write_bytes(b"none")
+    command = ["export", str(old_run), "--output", str(tmp_path / "b"), "--held-out", str(folder)]
+    assert main(command) == 1
+    assert f"{folder / 'broken.png'}: the 4 bytes are no image in" in capsys.readouterr().err
+    assert main([*command, "--broken", "skip"]) == 0
+    assert "discriminator.onnx" in bundle.load(tmp_path / "b").manifest.files
 
 
 def test_what_a_run_held_out_may_be_named_too(run: Path) -> None:

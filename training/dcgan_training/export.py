@@ -27,7 +27,7 @@ from dcgan.errors import SettingsError
 from dcgan_training import average, checkpoint, discriminator, known, run_directory, variants
 from dcgan_training.card import model_card, with_section
 from dcgan_training.config import Settings
-from dcgan_training.data import MIN_TEST_IMAGES, digest_of, load
+from dcgan_training.data import MIN_TEST_IMAGES, Broken, digest_of, load
 from dcgan_training.errors import DataError, RunError
 from dcgan_training.graph import OPSET, to_onnx
 from dcgan_training.networks import Discriminator, Generator, build_discriminator, build_generator, initialize
@@ -98,6 +98,8 @@ def export(
     held_out: Path | None = None,
     choice: Choice = "best",
     say: Say = silent,
+    *,
+    broken: Broken = "refuse",
 ) -> Manifest:
     """Writes the bundle of a run.
 
@@ -109,6 +111,7 @@ def export(
         choice: of the checkpoint.
         say: is told how well the discriminator scores, or why there is none, the same of the generator's variants, and
             of damaged checkpoints.
+        broken: image files among the held-out ones, as for `data.load`.
 
     Raises:
         RunError: `directory` is no run, has no checkpoint, or a graph doesn't do what torch does.
@@ -117,7 +120,7 @@ def export(
         SettingsError: the name or the version has characters that none may have.
     """
     labels.check()
-    return _export(_load(directory, held_out, choice, say), output, labels, say)
+    return _export(_load(directory, held_out, broken, choice, say), output, labels, say)
 
 
 def export_random(settings: Settings, output: Path, labels: Labels, say: Say = silent) -> Manifest:
@@ -168,7 +171,7 @@ def _export(source: _Source, output: Path, labels: Labels, say: Say) -> Manifest
     return manifest
 
 
-def _load(directory: Path, held_out: Path | None, choice: Choice, say: Say) -> _Source:
+def _load(directory: Path, held_out: Path | None, broken: Broken, choice: Choice, say: Say) -> _Source:
     """Gives a run's calibrated average on the CPU, and with images to calibrate it on the discriminator."""
     settings = Settings.load(directory / run_directory.CONFIG)
     state = _state(directory, choice, say)
@@ -182,7 +185,7 @@ def _load(directory: Path, held_out: Path | None, choice: Choice, say: Say) -> _
     checkpoint.fill(adversary, state, "discriminator")
     if held_out is None:
         return replace(source, discriminator=adversary, held_out=_own_held_out(directory, settings), compared=True)
-    data = load(held_out, settings.size)
+    data = load(held_out, settings.size, broken=broken)
     compared = discriminator.check_held_out(data, settings, held_out)
     return replace(source, discriminator=adversary, held_out=data.images, compared=compared)
 

@@ -65,7 +65,8 @@ def _export(options: argparse.Namespace) -> int:
         given = [f"--{name}" for name in _OF_RANDOM if getattr(options, name) is not None]
         if given:
             options.usage_error(f"{', '.join(given)} can be chosen with --random only; a run has its own")
-        manifest = export(options.run, options.output, labels, options.held_out, options.checkpoint, say)
+        held_out, broken = options.held_out, options.broken
+        manifest = export(options.run, options.output, labels, held_out, options.checkpoint, say, broken=broken)
     apart = max(parity.max_levels for parity in manifest.parity)
     say(
         f"{options.output}: {manifest.name} {manifest.version} after {manifest.training.images_seen:,} images; "

@@ -126,6 +126,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     add("run", type=Path, nargs="?", metavar="RUN", help="directory of the run")
     add("--output", type=Path, required=True, metavar="DIR", help="directory of the bundle; must not exist")
     add("--held-out", type=Path, metavar="PATH", help="images it never saw, to score by (default: those it held out)")
+    add_broken(add)
     add_bundle(add)
     parser.set_defaults(usage_error=parser.error)
     add = parser.add_argument_group("without a run").add_argument
