@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dcgan.errors import DeviceError
-from dcgan_training.machine import Machine
+from dcgan_training.machine import Machine, gpu_memory_checked
 from runs import CPU
 
 
@@ -20,6 +20,12 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         pytest.skip("this machine has a CUDA GPU")
     with pytest.raises(DeviceError, match="use --device cpu"):
         Machine.choose("cuda", "auto", None)
+
+
+def test_a_gpu_without_enough_memory_is_an_error_with_advice() -> None:
+    """Torch's own is a RuntimeError, which would show as a defect."""
+    with pytest.raises(DeviceError, match="--set batch_size"), gpu_memory_checked():
+        raise torch.OutOfMemoryError
 
 
 def test_differences_are_named_with_both_values() -> None:

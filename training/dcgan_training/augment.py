@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 
 from dcgan import latents
+from dcgan_training.machine import placed
 
 # Streams of draws, beside those of `dcgan.latents`: none ever shares its words with another.
 REAL_STREAM: Final = 16
@@ -28,7 +29,7 @@ _DRAWS: Final = 7
 
 def flipped(images: torch.Tensor, seed: int, first: int) -> torch.Tensor:
     """Mirrors every second image, (n, c, h, w), by the draws of images `first` and on."""
-    mirrored = torch.from_numpy(_uniform(seed, first, len(images), 1, FLIP_STREAM)[:, 0] < 0).to(images.device)
+    mirrored = placed(torch.from_numpy(_uniform(seed, first, len(images), 1, FLIP_STREAM)[:, 0] < 0), images.device)
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
@@ -41,7 +42,7 @@ def noise(images: torch.Tensor, low: float, deviation: float, seed: int, first: 
     scaled = deviation * (1.0 - low) / 2
     names = np.arange(first, first + len(images), dtype=np.uint64)
     drawn = latents.draw(seed, names, images[0].numel(), "normal", stream=stream + _NOISE)
-    return images + scaled * torch.from_numpy(drawn).to(images.device).view_as(images)
+    return images + scaled * placed(torch.from_numpy(drawn), images.device).view_as(images)
 
 
 def augmented(
@@ -60,7 +61,7 @@ def augmented(
     Returns:
         float32 (n, c, h, w); values may leave [low, 1].
     """
-    draws = torch.from_numpy(_uniform(seed, first, len(images), _DRAWS, stream)).to(images.device)
+    draws = placed(torch.from_numpy(_uniform(seed, first, len(images), _DRAWS, stream)), images.device)
     brightness, saturation, contrast, down, right, top, left = draws.unbind(1)
     if policy == "translation":
         return _shifted(images, down, right)

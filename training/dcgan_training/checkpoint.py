@@ -45,11 +45,11 @@ def save(directory: Path, images: int, state: Mapping[str, Any], keep: int = KEE
     return file
 
 
-def load_newest(directory: Path, device: str = "cpu") -> tuple[dict[str, Any] | None, list[str]]:
+def load_newest(directory: Path) -> tuple[dict[str, Any] | None, list[str]]:
     """Loads the newest checkpoint that is whole; damaged ones are passed over.
 
     Returns:
-        The state as saved, tensors on `device`, or None if there is no checkpoint at all; and a warning for each
+        The state as saved, tensors on the CPU, or None if there is no checkpoint at all; and a warning for each
         damaged file that was passed over.
 
     Raises:
@@ -57,7 +57,7 @@ def load_newest(directory: Path, device: str = "cpu") -> tuple[dict[str, Any] | 
     """
     warnings: list[str] = []
     for file in _newest_first(directory):
-        state = _load(file, device)
+        state = _load(file)
         if state is not None:
             return state, warnings
         warnings.append(f"warning: {file} is damaged and was passed over")
@@ -74,6 +74,8 @@ def fill(part: nn.Module | torch.optim.Optimizer, state: Mapping[str, Any], name
     """
     try:
         part.load_state_dict(state[name])
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise RunError(
             f"the checkpoint's {name} has other layers than these settings have in this version of dcgan-train; use "
@@ -97,11 +99,11 @@ def _newest_first(directory: Path) -> list[Path]:
     return sorted((file for file in directory.glob("*.pt") if _NAME.fullmatch(file.name)), reverse=True)
 
 
-def _load(file: Path, device: str) -> dict[str, Any] | None:
+def _load(file: Path) -> dict[str, Any] | None:
     if not _whole(file):
         return None
     try:
-        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError):
         return None
     return state

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as torch_distributed
 from torch import nn
 
-from dcgan.errors import SettingsError
+from dcgan.errors import DeviceError, SettingsError
 from dcgan_training.errors import RunError
 
 # How long a process waits for one that is silent. That one has ended is known at once, by its closed connection, so
@@ -154,25 +154,33 @@ def joined(device: str) -> Iterator[World]:
         device: "cpu" or "cuda".
 
     Raises:
-        RunError: another one has ended before its time, or doesn't answer.
+        DeviceError: there are more processes on this machine than GPUs.
+        RunError: another one has ended before its time, or doesn't answer, or nccl can't join their GPUs.
     """
     if not started_by_torchrun():
         yield World()
         return
     if device == "cuda":
+        if local_rank() >= torch.cuda.device_count():
+            raise DeviceError(
+                f"process {local_rank() + 1} of this machine has no GPU, for it has {torch.cuda.device_count()}; start "
+                "as many processes as GPUs, or say --device cpu"
+            )
         torch.cuda.set_device(local_rank())
     torch_distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_STEP)
     try:
+        torch_distributed.all_reduce(torch.zeros(1, device=device))  # nccl joins only now, and may have to say why not
         yield _Several()
     except RuntimeError as error:
+        if device == "cuda" and isinstance(error, torch_distributed.DistBackendError):
+            raise RunError(f"nccl can't use the GPUs together: {' '.join(str(error).split())}") from error
         if not isinstance(error, torch_distributed.DistError) and "/gloo/" not in str(error):
             raise
         raise RunError(
             "another process of this run has ended or doesn't answer; what it said last tells why, and the same "
             "command for all of them continues from the newest checkpoint"
         ) from error
-    finally:
-        torch_distributed.destroy_process_group()
+    torch_distributed.destroy_process_group()  # waits for the others, so only where nothing was raised
 
 
 class _Sum(torch.autograd.Function):

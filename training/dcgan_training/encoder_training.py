@@ -19,7 +19,7 @@ from dcgan import latents
 from dcgan_training.data import positions
 from dcgan_training.encoder_network import Encoder, initialize
 from dcgan_training.frozen import FrozenGenerator, Weights
-from dcgan_training.machine import Machine, keep_freed_memory
+from dcgan_training.machine import Machine, gpu_memory_checked, keep_freed_memory, placed
 from dcgan_training.networks import channels_last, signed
 
 BATCH_SIZE: Final = 128
@@ -66,6 +66,7 @@ class Reading:
     latents: float
 
 
+@gpu_memory_checked()
 def train(
     weights: Weights,
     prior: latents.Prior,
@@ -86,11 +87,14 @@ def train(
 
     Returns:
         The encoder on the CPU, in float32.
+
+    Raises:
+        DeviceError: the GPU has too little memory.
     """
     keep_freed_memory()
     trainer = _Trainer(weights, prior, plan, machine)
     half = BATCH_SIZE // 2
-    sums, shown, then = torch.zeros(3), 0, time.monotonic()
+    sums, shown, then = torch.zeros(3, device=machine.device), 0, time.monotonic()
     for step in range(plan.steps):
         first = step * half
         names = np.arange(first, first + half, dtype=np.uint64)
@@ -101,7 +105,8 @@ def train(
         if now - then >= _LINE_EVERY_S or step + 1 == plan.steps:
             means = (sums * BATCH_SIZE / (images - shown)).tolist()
             report(Reading(images, (images - shown) / max(now - then, 1e-9), *means))
-            sums, shown, then = torch.zeros(3), images, now
+            shown, then = images, now
+            sums.zero_()
     return trainer.encoder.cpu().float()
 
 
@@ -121,9 +126,9 @@ class _Trainer:
         """Makes one step on latents (half, dim) and real images uint8 (half, h, w, c).
 
         Returns:
-            The errors of the second pass: generated images, real images, latents; on the CPU.
+            The errors of the second pass: generated images, real images, latents; on the device.
         """
-        known, half = values.to(self._machine.device), len(values)
+        known, half = placed(values, self._machine.device), len(values)
         with self._mixed_precision():
             with torch.no_grad():
                 generated = self._generator(known).float()
@@ -138,7 +143,7 @@ class _Trainer:
         torch.autograd.backward(loss)
         self._optimizer.step()
         self._schedule.step()
-        return torch.stack([of_images[1][:half].mean(), of_images[1][half:].mean(), of_latents[1]]).detach().cpu()
+        return torch.stack([of_images[1][:half].mean(), of_images[1][half:].mean(), of_latents[1]]).detach()
 
     def _mixed_precision(self) -> torch.autocast:
         return torch.autocast(
@@ -146,4 +151,4 @@ class _Trainer:
         )
 
     def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
-        return signed(pixels.to(self._machine.device))
+        return signed(placed(pixels, self._machine.device))

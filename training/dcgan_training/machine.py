@@ -6,6 +6,8 @@ The same settings on the same machine give the same bits; on another one nearly 
 import ctypes
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Final, Literal, Self
 
@@ -50,6 +52,9 @@ class Machine:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if threads is not None:
             torch.set_num_threads(threads)
+        if device == "cuda":
+            torch.backends.cudnn.deterministic = True  # or sums would be added in another order each time
+            torch.backends.cudnn.allow_tf32 = False  # which drops thirteen bits of float32
         return cls(
             device=device,
             precision=_precision(precision, device),
@@ -77,6 +82,29 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
         mallopt(_TRIM_THRESHOLD, 1 << 30)
+
+
+def placed(values: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    """Brings a tensor of the CPU to a device without waiting for what the device has still to do."""
+    if torch.device(device).type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)  # torch keeps the pinned memory until it was read
+
+
+@contextmanager
+def gpu_memory_checked() -> Iterator[None]:
+    """Says what to do where the GPU's memory doesn't suffice.
+
+    Raises:
+        DeviceError: in the place of torch's own error.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            "the GPU has too little free memory for it; try a smaller --width or --set batch_size, or a GPU that "
+            "nobody else uses"
+        ) from error
 
 
 def _precision(asked: str, device: str) -> Precision:

@@ -17,7 +17,6 @@ from types import FrameType
 from typing import Final, Literal
 
 import numpy as np
-import torch
 
 from dcgan import images, latents
 from dcgan_training import average, checkpoint, report, run_directory
@@ -28,7 +27,7 @@ from dcgan_training.extractors import Extractor
 from dcgan_training.files import output_error, write_atomically
 from dcgan_training.history import History
 from dcgan_training.initial import Initial
-from dcgan_training.machine import Machine, keep_freed_memory
+from dcgan_training.machine import Machine, gpu_memory_checked, keep_freed_memory
 from dcgan_training.material import Material
 from dcgan_training.progress import Display, displaying
 from dcgan_training.trainer import Losses, Trainer, batch_of
@@ -98,14 +97,13 @@ def train(job: Job) -> Outcome:
     Raises:
         RunError: every checkpoint is damaged, or all are gone.
         DivergedError: a loss or a weight is no longer a finite number.
+        DeviceError: the GPU has too little memory.
         OutputError: something can't be written; the last good checkpoint is named.
     """
     keep_freed_memory()
     try:
-        with _stop_signals() as stop:
+        with gpu_memory_checked(), _stop_signals() as stop:
             return _Run(job, stop).loop()
-    except torch.OutOfMemoryError as error:
-        raise MemoryError from error
     except OSError as error:
         good = checkpoint.last_good(job.directory / run_directory.CHECKPOINTS)
         raise output_error(error, job.directory, good) from error
@@ -141,7 +139,7 @@ class _Run:
     def _resume(self) -> list[str]:
         """Takes up the newest checkpoint, or the weights to begin with; gives what its reader should know."""
         machine = self.trainer.machine
-        state, notes = checkpoint.load_newest(self.job.directory / run_directory.CHECKPOINTS, machine.device)
+        state, notes = checkpoint.load_newest(self.job.directory / run_directory.CHECKPOINTS)
         if state is None:
             self._check_unsaved()
             if self.job.start is not None:

@@ -21,7 +21,7 @@ from dcgan_training.config import Settings
 from dcgan_training.data import positions
 from dcgan_training.distributed import World
 from dcgan_training.losses import losses, zero_centred
-from dcgan_training.machine import Machine
+from dcgan_training.machine import Machine, placed
 from dcgan_training.networks import build_discriminator, build_generator, channels_last, initialize, normalized
 
 
@@ -109,7 +109,7 @@ class Trainer:
         for name, part in self._parts().items():
             checkpoint.fill(part, state, name)
         self.images = state["images"]
-        self._sums, self._steps = state["sums"].clone(), state["steps"]
+        self._sums, self._steps = state["sums"].to(self.machine.device, copy=True), state["steps"]
 
     def _train_discriminator(self, real: torch.Tensor, fake: torch.Tensor, first: int) -> None:
         settings = self.settings
@@ -150,16 +150,14 @@ class Trainer:
 
     def _real(self, pixels: torch.Tensor, first: int) -> torch.Tensor:
         """Brings uint8 NHWC to float32 NCHW in the generator's range, on the device, mirrored where that is set."""
-        if self.machine.device == "cuda":
-            pixels = pixels.pin_memory()
-        images = normalized(pixels.to(self.machine.device, non_blocking=True), self.generator.low)
+        images = normalized(placed(pixels, self.machine.device), self.generator.low)
         if self.settings.flip:
             images = augment.flipped(images, self.settings.seed, first)
         return channels_last(images)
 
     def _fake(self, latents: torch.Tensor, keep_graph: bool) -> torch.Tensor:
         with torch.set_grad_enabled(keep_graph), self._mixed_precision():
-            drawn: torch.Tensor = self.generator(latents.to(self.machine.device, non_blocking=True))
+            drawn: torch.Tensor = self.generator(placed(latents, self.machine.device))
         return drawn
 
     def _judged(self, images: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcgan_training.config import Recipe, Settings
-from dcgan_training.machine import Machine, keep_freed_memory
+from dcgan_training.machine import Machine, gpu_memory_checked, keep_freed_memory
 from dcgan_training.trainer import Trainer, batch_of
 
 _MEASURED_S: Final = 3.0
@@ -22,6 +22,7 @@ class Speed:
     machine: Machine
 
 
+@gpu_memory_checked()
 def measured(recipe: Recipe, images: NDArray[np.uint8], machine: Machine) -> Speed:
     """Trains for some three seconds, or two steps where they take longer.
 
@@ -29,6 +30,9 @@ def measured(recipe: Recipe, images: NDArray[np.uint8], machine: Machine) -> Spe
         recipe: to train by.
         images: uint8 of shape (n, size, size, channels); are shown again and again.
         machine: where.
+
+    Raises:
+        DeviceError: the GPU has too little memory.
     """
     keep_freed_memory()
     size, channels = images.shape[2:]
@@ -43,5 +47,5 @@ def measured(recipe: Recipe, images: NDArray[np.uint8], machine: Machine) -> Spe
     begun, before = time.monotonic(), trainer.images
     while time.monotonic() < begun + _MEASURED_S:
         step()
-        trainer.read_losses()
+    trainer.read_losses()
     return Speed((trainer.images - before) / (time.monotonic() - begun), machine)
