@@ -42,7 +42,7 @@ An unconditional generator: {manifest.latent.dim} values from a {manifest.latent
 
 ```
 {_command(settings, training.images_seen)}
-dcgan-train export RUN --output {manifest.name}{held_out}
+dcgan-train export RUN --output {manifest.name}{held_out}{_checkpoint(settings, training.images_seen)}
 ```
 
 ## Proven equal
@@ -82,6 +82,11 @@ def _command(settings: Settings, images_seen: int) -> str:
         f"dcgan-train train --recipe {settings.recipe} --data DATA --size {settings.size} --width {settings.width} "
         f"--seed {settings.seed} --images {images} --output RUN{_departures(settings)}"
     )
+
+
+def _checkpoint(settings: Settings, images_seen: int) -> str:
+    """Gives the flag that takes the last checkpoint of `_command`, but where the cooldown went on after the best."""
+    return "" if settings.cooldown_images and images_seen < settings.images else " --checkpoint newest"
 
 
 def _departures(settings: Settings) -> str:
