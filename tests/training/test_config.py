@@ -132,6 +132,25 @@ def test_what_is_no_recipe_at_all_gets_no_guess() -> None:
         recipes.named("stylegan3")
 
 
+@pytest.mark.parametrize(
+    ("name", "of_it"),
+    [
+        ("mlp-digits", {"architecture": "mlp", "latent_dim": 100, "prior": "normal", "label_smoothing": 0.1}),
+        ("keras-digits", {"architecture": "keras", "prior": "uniform", "objective": "minimax", "latent_dim": 100}),
+        ("keras-digits", {"discriminator_steps": 2, "beta1": 0.5, "learning_rate": 2e-4}),
+        ("minibatch", {"architecture": "dcgan", "minibatch_kernels": 100, "packing": 1}),
+        ("packed", {"architecture": "dcgan", "minibatch_kernels": 0, "packing": 2}),
+        ("scarce", {"architecture": "dcgan", "augment": "all", "objective": "non-saturating"}),
+        ("strong", {"architecture": "residual", "latent_dim": 64, "objective": "relativistic", "penalty": 1.0}),
+        ("strong", {"beta1": 0.0, "beta2": 0.99, "spectral_norm": False, "label_smoothing": 0.0}),
+    ],
+)
+def test_a_recipe_is_what_it_reproduces(name: str, of_it: dict[str, object]) -> None:
+    """What its source says, one by one: a changed value would be another recipe."""
+    method = recipes.named(name).method
+    assert {field: getattr(method, field) for field in of_it} == of_it
+
+
 def test_the_default_recipe_is_the_papers() -> None:
     """Section 4 of arXiv:1511.06434."""
     recipe = recipes.DEFAULT.method

@@ -24,6 +24,7 @@ from dcgan_training.extractors import OnnxFeatures
 from dcgan_training.memorisation import memorisation
 from dcgan_training.quality import Report
 from dcgan_training.real_images import gather
+from runs import arguments
 
 COUNT = 1200  # of which 500 are held out
 
@@ -249,6 +250,36 @@ def test_a_graph_for_other_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     with pytest.raises(DataError, match="is no ONNX model"):
         OnnxFeatures(tmp_path / "broken.onnx", 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("output", "fault"),
+    [
+        (helper.make_node("ReduceMean", ["x"], ["y"], axes=[0, 1, 2, 3], keepdims=0), "a row for each is needed"),
+        (helper.make_node("Mul", ["x", "zero"], ["y"]), "the same ones for all"),
+        (helper.make_node("Div", ["x", "zero"], ["y"]), "no finite values"),
+    ],
+    ids=["one number", "constant", "infinite"],
+)
+def test_a_graph_whose_output_cannot_be_features_is_refused(output: onnx.NodeProto, fault: str, tmp_path: Path) -> None:
+    """Before a run trains for hours: a constant would pass any bar on distances."""
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 8, 8])
+    wanted = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    zero = numpy_helper.from_array(np.zeros((), np.float32), "zero")
+    graph = helper.make_graph([output], "g", [given], [wanted], [zero])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=10)
+    (tmp_path / "g.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(DataError, match=fault):
+        OnnxFeatures(tmp_path / "g.onnx", 8, 1)
+
+
+def test_too_few_images_are_refused(tmp_path: Path) -> None:
+    """A model can be trained on two, which have no five neighbours."""
+    np.save(tmp_path / "two.npy", pictures(2, 0))
+    assert main(arguments(tmp_path / "run", data=tmp_path / "two.npy", images=128)) == 0
+    assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "model")]) == 0
+    with pytest.raises(DataError, match="has 2 images; to measure needs 12 or more"):
+        measured(tmp_path / "model", tmp_path / "two.npy")
 
 
 def test_images_wider_than_32_px_are_compared_by_areas() -> None:

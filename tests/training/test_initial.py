@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dcgan import bundle, generator, latents
-from dcgan.errors import SettingsError
+from dcgan.errors import BundleError, SettingsError
 from dcgan_training import initial
 from dcgan_training.cli import main
 from dcgan_training.data import load
@@ -16,13 +16,15 @@ from dcgan_training.trainer import Trainer
 from runs import CPU, SUBSET, arguments, newest, settings, trained, untrained
 
 BUNDLED = Path(bundle.__file__).parents[1] / "models" / "fashion"
+ITS_SHAPE = {"width": 32, "full_size_map": True}
+ITS_FLAGS = ["--width", "32", "--set", "full_size_map=true"]
 
 
 @pytest.fixture(scope="module")
 def tuned() -> Trainer:
     """A new trainer with the weights of the bundled model."""
     start = initial.read(BUNDLED)
-    chosen = settings(width=32, initial=start.digest)
+    chosen = settings(**ITS_SHAPE, initial=start.digest)
     start.check(chosen)
     trainer = Trainer(chosen, CPU)
     assert start.give(trainer, load(SUBSET).images) == []
@@ -59,7 +61,7 @@ def test_the_discriminator_is_measured_on_images_from_all_over_those_held_out() 
     black = np.zeros((1024, *images.shape[1:]), np.uint8)
     found = []
     for real in (black, np.concatenate([black, images, images])):
-        trainer = Trainer(settings(width=32, initial=start.digest), CPU)
+        trainer = Trainer(settings(**ITS_SHAPE, initial=start.digest), CPU)
         start.give(trainer, real)
         found.append(torch.cat([norm.weight.detach() for norm in batch_norms(trainer.discriminator)]))
     assert not torch.allclose(*found, rtol=0.05)
@@ -72,16 +74,16 @@ def test_a_run_from_a_bundle_remembers_it(tmp_path: Path, capsys: pytest.Capture
     shutil.copytree(BUNDLED, other)
     manifest = json.loads((other / "manifest.json").read_text())
     (other / "manifest.json").write_text(json.dumps(manifest | {"name": "other"}))
-    more = ["--width", "32", "--init-from", str(copy)]
+    more = [*ITS_FLAGS, "--init-from", str(copy)]
     trained(run, *more, images=128)
     trained(run, *more, images=256)
     (copy / "generator.onnx").unlink()
     trained(run, *more, images=384)
     assert "generator.onnx: is missing; the run goes on without it" in capsys.readouterr().err
-    trained(run, "--width", "32", images=512)
+    trained(run, *ITS_FLAGS, images=512)
     assert newest(run)["images"] == 512
     assert newest(run)["settings"]["initial"] == initial.read(BUNDLED).digest
-    assert main(arguments(run, "--width", "32", "--init-from", str(other), images=640)) == 1
+    assert main(arguments(run, *ITS_FLAGS, "--init-from", str(other), images=640)) == 1
     assert "holds a run with --init-from a manifest of sha256 " in capsys.readouterr().err
 
 
@@ -89,7 +91,7 @@ def test_a_run_that_has_not_begun_needs_its_bundle(tmp_path: Path, capsys: pytes
     """Settled, but killed before its first checkpoint; and one that began without a bundle takes none later."""
     run, copy = tmp_path / "run", tmp_path / "copy"
     shutil.copytree(BUNDLED, copy)
-    command = arguments(run, "--width", "32", "--init-from", str(copy), images=128)
+    command = arguments(run, *ITS_FLAGS, "--init-from", str(copy), images=128)
     assert main(command) == 0
     shutil.rmtree(run / "checkpoints")
     shutil.rmtree(copy)
@@ -103,7 +105,7 @@ def test_a_run_that_has_not_begun_needs_its_bundle(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"full_size_map": True}, "its full_size_map is False, but this run's is True"),
+        ({"full_size_map": False}, "its full_size_map is True, but this run's is False"),
         ({"width": 16}, "its width is 32, but this run's is 16"),
         ({"size": 64}, "its size is 28, but this run's is 64"),
         ({"prior": "uniform"}, "its prior is normal, but this run's is uniform"),
@@ -114,7 +116,7 @@ def test_a_run_that_has_not_begun_needs_its_bundle(tmp_path: Path, capsys: pytes
 def test_a_bundle_of_another_shape_is_refused(changes: dict[str, object], why: str) -> None:
     """The message names what differs, and both values."""
     with pytest.raises(SettingsError, match=why):
-        initial.read(BUNDLED).check(settings(**({"width": 32} | changes)))
+        initial.read(BUNDLED).check(settings(**(ITS_SHAPE | changes)))
 
 
 def test_a_generator_with_a_full_size_map_begins_by_drawing_what_the_bundle_draws(tmp_path: Path) -> None:
@@ -158,6 +160,15 @@ def test_a_discriminator_without_batch_norm_is_taken_up_as_it_is(tmp_path: Path)
 def test_a_run_with_another_discriminator_draws_its_weights() -> None:
     """Of a packed one no bundle has any; the reader is told."""
     start = initial.read(BUNDLED)
-    chosen = settings("packed", width=32, initial=start.digest)
+    chosen = settings("packed", **ITS_SHAPE, initial=start.digest)
     (note,) = start.give(Trainer(chosen, CPU), load(SUBSET).images)
     assert "has no discriminator for this run" in note
+
+
+@pytest.mark.parametrize("recipe", ["strong", "mlp-digits"])
+def test_a_bundle_of_another_architecture_is_refused_in_words(recipe: str, tmp_path: Path) -> None:
+    """Its layers can't be told from its graph, with or without a discriminator beside it."""
+    assert main(["train", "--recipe", recipe, *arguments(tmp_path / "run", "--width", "4", images=128)[1:]]) == 0
+    assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "bundle")]) == 0
+    with pytest.raises(BundleError, match="nor can a run begin with these weights"):
+        initial.read(tmp_path / "bundle")

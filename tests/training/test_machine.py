@@ -32,4 +32,5 @@ def test_differences_are_named_with_both_values() -> None:
     """What changed between two starts of a run."""
     assert replace(CPU, threads=8).differences(CPU) == ["threads 1 before, 8 now"]
     assert replace(CPU, processes=2).differences(CPU) == ["processes 1 before, 2 now"]
+    assert replace(CPU, package="b").differences(replace(CPU, package="a")) == ["package a before, b now"]
     assert CPU.differences(CPU) == []

@@ -24,6 +24,8 @@ def run(directory: Path, count: int = 20, **changes: object) -> Path:
     chosen.save(directory / "config.json")
     history = History.open(directory, 0)
     (directory / "samples").mkdir()
+    (directory / "best").mkdir()
+    (directory / "best" / "0.pt").touch()
     cells = np.random.default_rng(0).integers(0, 256, (100, 28, 28, 1), dtype=np.uint8)
     for number in range(1, count + 1):
         history.add(50_000 * number, Reading(replace(LOSSES, generator=2.0 + number), 4800.0))
@@ -51,6 +53,12 @@ def test_it_shows_curves_grids_settings_and_a_verdict(tmp_path: Path) -> None:
     assert "Its best checkpoint is that after 1,000,000 images" in page
     for name in ("Fréchet distance", "Gradient norms", "Discriminator&#x27;s output", "learning_rate", "0.0002"):
         assert name in page
+
+
+def test_a_best_checkpoint_that_is_not_there_is_not_spoken_of(tmp_path: Path) -> None:
+    """Weights that are no longer finite are measured, but not kept."""
+    (run(tmp_path) / "best" / "0.pt").unlink()
+    assert "best checkpoint" not in report.write(tmp_path, 1_000_000).read_text()
 
 
 def test_grids_over_time_are_the_same_latents(tmp_path: Path) -> None:

@@ -134,7 +134,19 @@ def test_a_run_that_was_killed_after_it_published_ends_well_when_it_is_started_a
     assert main(command(output)) == 1
 
 
-@pytest.mark.parametrize("other", [["--require", "fd<1e9"], ["--width", "3"], ["--seed", "2"]])
+@pytest.mark.parametrize(
+    "other",
+    [
+        ["--require", "fd<1e9"],
+        ["--width", "3"],
+        ["--seed", "2"],
+        ["--flip"],
+        ["--samples", "301"],
+        ["--checkpoint", "newest"],
+        ["--version", "7"],
+    ],
+    ids=" ".join,
+)
 def test_another_command_does_not_pass_for_the_one_that_published(
     published: Path, other: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -202,6 +202,12 @@ def test_without_held_out_images_there_is_no_check() -> None:
     assert not Watch(settings(), IMAGES[:10], History.unwritten()).due(0, 10**9)
 
 
+def test_a_budget_of_hours_is_checked_as_often_as_may_be() -> None:
+    """Nobody knows how many images it will show; a fortieth of a recipe's may be more."""
+    watch = Watch(settings(images=8_000_000), IMAGES[:40], History.unwritten(), by_hours=True)
+    assert watch.due(49_999, 50_000)
+
+
 def test_real_images_measure_as_real() -> None:
     """Their diversity is that of the others, they cover them, and they are at no distance to speak of."""
     check, alarms = watching().check(50_000, real)

@@ -150,7 +150,7 @@ class Settings(Method):
             if field.name not in _FREE and was != wanted:
                 name = _DIGESTS.get(field.name, field.name)
                 raise RunError(
-                    f"{directory} holds a run with {name} {was or 'none'}, but this command says {wanted or 'none'}; "
+                    f"{directory} holds a run with {name} {_shown(was)}, but this command says {_shown(wanted)}; "
                     f"{_REMEDY}"
                 )
         was, wanted = (f"--images {each.images}, cooldown_images {each.cooldown_images}" for each in (before, self))
@@ -166,3 +166,7 @@ class Settings(Method):
                 f"{directory} has shown {images} images, so that at most {max(0, self.images - images)} more can be "
                 f"its cooldown_images, but this command says {wanted}"
             )
+
+
+def _shown(value: object) -> str:
+    return "none" if value == "" else str(value)

@@ -77,8 +77,7 @@ class Request:
 
     def check_with(self, data: Dataset) -> None:
         """Raises what `evaluate` would, once there is a model of this data: for labels, graphs and digits."""
-        if len(data) < 2 * (NEIGHBOURS + 1):
-            raise DataError(data.path, f"has {len(data)} images; to measure needs {2 * (NEIGHBOURS + 1)} or more")
+        _check_count(data)
         if self.labels is not None:
             learnable(self.labels, data)
         for file in self.graphs:
@@ -122,12 +121,18 @@ def publish(path: Path, report: Report) -> None:
     bundle.extend(path, None, {"figures": report.flat()}, files)
 
 
+def _check_count(data: Dataset) -> None:
+    if len(data) < 2 * (NEIGHBOURS + 1):
+        raise DataError(data.path, f"has {len(data)} images; to measure needs {2 * (NEIGHBOURS + 1)} or more")
+
+
 class _Evaluation:
     """One bundle's evaluation: what several figures need is made once."""
 
     def __init__(self, judged: bundle.Bundle, request: Request, say: Say) -> None:
         self._bundle, self._request, self._say = judged, request, say
         self._real = gather(request.data, request.held_out, judged.manifest, request.samples, request.broken)
+        _check_count(self._real.data)
         self._conditions = [
             f"{request.samples:,} samples of seed 0, index 0 on",
             *self._real.conditions,

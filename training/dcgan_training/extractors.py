@@ -81,18 +81,34 @@ class OnnxFeatures:
                 f"takes images of (height, width, channels) {wanted}, but the model's are {given}; resize in the graph",
             )
         self._session = Session(graph, file, "auto")
+        self._check(np.random.default_rng(0).integers(0, 256, (4, size, size, channels), np.uint8), file)
+
+    def _check(self, noise: Pixels, file: Path) -> None:
+        """Refuses, before anything is trained, a graph whose output can't be features."""
+        found = self._session.run({self._input: self._given(noise)})[self._output]
+        if found.ndim < 2 or len(found) != len(noise):
+            raise DataError(
+                file, f"gives an output of shape {found.shape} for {len(noise)} images; a row for each is needed"
+            )
+        if not np.isfinite(found).all() or (found == found[0]).all():
+            raise DataError(
+                file, "gives images of noise no finite values, or the same ones for all; no figure can be had"
+            )
 
     def __call__(self, images: Pixels) -> Floats32:
         """As for `Extractor`."""
         return np.concatenate([self._look(batch) for batch in batches(images, self._session.largest_batch)])
 
     def _look(self, images: Pixels) -> Floats32:
-        pixels = np.repeat(images, self._repeats, axis=3)
-        given = (
-            np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32) / np.float32(255) if self._floats else pixels
-        )
-        found = self._session.run({self._input: given})[self._output]
+        found = self._session.run({self._input: self._given(images)})[self._output]
         return found.reshape(len(images), -1).astype(np.float32)
+
+    def _given(self, images: Pixels) -> Pixels | Floats32:
+        """Lays images out as the graph takes them."""
+        pixels = np.repeat(images, self._repeats, axis=3)
+        if not self._floats:
+            return pixels
+        return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
 
 
 def digest(file: Path) -> str:

@@ -130,7 +130,8 @@ def _weights(graph: onnx.GraphProto, file: Path) -> Weights:
         raise BundleError(
             file,
             "is no DCGAN's: an encoder and gradients can be derived for bundles of architecture dcgan only, not for "
-            f"keras, mlp, residual or another program's; its operators are {operators[:500]}",
+            "keras, mlp, residual or another program's, nor can a run begin with these weights; its operators are "
+            f"{operators[:500]}",
         )
     if any(after.input[0] != node.output[0] for node, after in pairwise(nodes)):
         raise BundleError(file, "is no generator of this program: its operators aren't one chain")

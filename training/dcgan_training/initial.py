@@ -96,8 +96,9 @@ def read(path: Path) -> Initial:
         BundleError: the bundle is refused, or its generator is none whose layers can be taken up.
     """
     found = bundle.load(path)
+    weights = frozen.read(found)
     judge = None if found.discriminator is None else _layers(found.discriminator)
-    return Initial(path, found.digest, found.manifest, frozen.read(found), judge)
+    return Initial(path, found.digest, found.manifest, weights, judge)
 
 
 def recognised(path: Path | None, recorded: str) -> tuple[str, list[str]]:

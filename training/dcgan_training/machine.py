@@ -4,11 +4,13 @@ The same settings on the same machine give the same bits; on another one nearly 
 """
 
 import ctypes
+import hashlib
 import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Final, Literal, Self
 
 import torch
@@ -33,6 +35,7 @@ class Machine:
     processor: str
     torch: str
     processes: int = 1  # that shared the work; a checkpoint from before this was recorded doesn't say
+    package: str = ""  # digest of this package's sources; likewise
 
     @classmethod
     def choose(cls, device: str, precision: str, threads: int | None) -> Self:
@@ -62,6 +65,7 @@ class Machine:
             processor=_processor(device),
             torch=str(torch.__version__),  # a plain str: checkpoints hold nothing else
             processes=processes(),
+            package=_package(),
         )
 
     def differences(self, before: "Machine") -> list[str]:
@@ -105,6 +109,14 @@ def gpu_memory_checked() -> Iterator[None]:
             "the GPU has too little free memory for it; try a smaller --width or --set batch_size, or a GPU that "
             "nobody else uses"
         ) from error
+
+
+def _package() -> str:
+    """Gives a digest of this package's sources: a version number doesn't change with each of them."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _precision(asked: str, device: str) -> Precision:

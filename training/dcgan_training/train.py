@@ -207,7 +207,8 @@ class _Run:
         with displaying(job.directory, images, settings.images, hours, settings.objective) as display:
             for line in [_describe(settings, job.machine, job.world), *self.notes]:
                 display.say(line)
-            watch = Watch(settings, job.material.held_out, History.open(job.directory, images), job.features)
+            history = History.open(job.directory, images)
+            watch = Watch(settings, job.material.held_out, history, job.features, by_hours=hours is not None)
             if watch.alarm is not None:
                 display.say(f"an alarm is on: {watch.alarm.message}")
             try:

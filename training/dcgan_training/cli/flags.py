@@ -83,7 +83,12 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         help="of the data: an idx file, or a .csv with a header; a classifier of them is what the watch then measures "
         "by (default: none)",
     )
-    add("--init-from", type=Path, metavar="BUNDLE", help="a bundle whose weights to begin with (default: drawn ones)")
+    add(
+        "--init-from",
+        type=Path,
+        metavar="BUNDLE",
+        help="a bundle of architecture dcgan whose weights to begin with (default: drawn ones)",
+    )
     add_seed(add)
     add("--images", type=whole(1), metavar="N", help="real images to show; 1 or more (default: the recipe's)")
     add("--hours", type=_hours, metavar="H", help="of training after which it is complete too (default: no limit)")

@@ -6,25 +6,26 @@ met; then nothing is published and the run stays. The other exit codes are those
 
 import argparse
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dcgan.errors import SettingsError
 from dcgan_training.cli import flags, training
 from dcgan_training.cli.output import say, show
-from dcgan_training.config import Settings
 from dcgan_training.files import check_writable, is_within, output_error, write_atomically
 from dcgan_training.quality import SAMPLES, STACKED_SAMPLES
 
 if TYPE_CHECKING:
-    from dcgan_training.config import Recipe
     from dcgan_training.evaluate import Request
     from dcgan_training.export import Labels
     from dcgan_training.quality import Report
     from dcgan_training.requirements import Requirement
 
 BELOW_THE_BAR: Final = 4  # the exit code
+_NOT_OF_THE_BUNDLE: Final = frozenset(  # flags that don't change what is published
+    {"command", "usage_error", "output", "run", "json", "threads", "device", "save_every", "on_alarm"}
+)
 
 
 def add_commands(commands: Any) -> None:
@@ -66,7 +67,7 @@ def run_command(options: argparse.Namespace) -> int:
         options.usage_error(f"--run {run} is the bundle's own place or below it; name another directory")
     trained = argparse.Namespace(**vars(options) | {"output": run})
     with training.together(trained) as crew:
-        if crew.world.first(lambda: _is_published(options, crew.recipe, run)):
+        if crew.world.first(lambda: _is_published(options, run)):
             return 0
         crew.world.first(lambda: _check_places(output, options.json))
         outcome = training.train(trained, crew, request.check_with)
@@ -88,7 +89,7 @@ def _published(options: argparse.Namespace, run: Path, labels: "Labels", request
         try:
             export(run, candidate, labels, choice=options.checkpoint, say=say)
             report = evaluate(candidate, replace(request, classifier=run / run_directory.CLASSIFIER), say)
-            code = _judged(report, options.require, candidate, output, run)
+            code = _judged(report, options, candidate, run)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
     if code != 0:
@@ -98,29 +99,27 @@ def _published(options: argparse.Namespace, run: Path, labels: "Labels", request
     return code
 
 
-def _is_published(options: argparse.Namespace, recipe: "Recipe", run: Path) -> bool:
+def _is_published(options: argparse.Namespace, run: Path) -> bool:
     """Says whether this very command published what is there: it may have been killed before it could end well."""
     from dcgan_training import run_directory
 
     output, published = options.output, run / run_directory.PUBLISHED
     if not output.exists() or not published.is_file():
         return False
-    before = Settings.load(run / run_directory.CONFIG)
-    asked = {**asdict(recipe.method), "recipe": recipe.name, "data": str(options.data), "seed": options.seed}
-    if any(getattr(before, name) != value for name, value in asked.items()):
-        return False
-    if published.read_text(errors="replace") != _published_as(output, options.require):
+    if published.read_text(errors="replace") != _published_as(output, options):
         return False
     say(f"{output} is published already, by {run}")
     return True
 
 
-def _published_as(path: Path, requirements: "list[Requirement]") -> str:
-    """Gives what a run remembers of a bundle that it published: its generator, and the bar that it met."""
+def _published_as(path: Path, options: argparse.Namespace) -> str:
+    """Gives what a run remembers of a bundle that it published: its generator, and the command that made it."""
     from dcgan import bundle
 
+    said = {name: value for name, value in vars(options).items() if name not in _NOT_OF_THE_BUNDLE}
+    said["require"] = sorted(map(str, options.require))
     generator = bundle.load(path).manifest.files[bundle.GENERATOR].sha256
-    return "\n".join([generator, *sorted(map(str, requirements))])
+    return "\n".join([generator, *(f"{name} {value}" for name, value in sorted(said.items()))])
 
 
 def _check_places(output: Path, json: Path | None) -> None:
@@ -137,20 +136,21 @@ def _check_places(output: Path, json: Path | None) -> None:
         check_writable(json)
 
 
-def _judged(report: "Report", requirements: "list[Requirement]", candidate: Path, output: Path, run: Path) -> int:
+def _judged(report: "Report", options: argparse.Namespace, candidate: Path, run: Path) -> int:
     """Puts a bundle that was made in a hidden directory in its place, if it is good enough, and lets its run know."""
     from dcgan_training import run_directory
     from dcgan_training.evaluate import publish
     from dcgan_training.requirements import unmet
 
-    faults = unmet(requirements, report)
+    output: Path = options.output
+    faults = unmet(options.require, report)
     for fault in faults:
         say(f"below the bar: {fault}")
     if faults:
         return BELOW_THE_BAR
     publish(candidate, report)
     try:
-        write_atomically(run / run_directory.PUBLISHED, _published_as(candidate, requirements).encode())
+        write_atomically(run / run_directory.PUBLISHED, _published_as(candidate, options).encode())
         candidate.rename(output)
     except OSError as error:
         raise output_error(error, output) from error

@@ -16,9 +16,14 @@ _NAMES: Final = {
 }
 
 
-def verdict(settings: Settings, seen: Seen, images: int, complete: bool = False) -> tuple[State, str]:
-    """Gives how a run stands after `images`, in a word for its colour and in a sentence or two."""
-    best = f" Its best checkpoint is that after {seen.best:,} images." if seen.best else ""
+def verdict(
+    settings: Settings, seen: Seen, images: int, complete: bool = False, kept: bool = True
+) -> tuple[State, str]:
+    """Gives how a run stands after `images`, in a word for its colour and in a sentence or two.
+
+    `kept` says that its best checkpoint is there: a run whose weights diverged has none, nor one that was cut short.
+    """
+    best = f" Its best checkpoint is that after {seen.best:,} images." if seen.best and kept else ""
     active = [name for kind, name in _NAMES.items() if kind in seen.active]
     if active:
         return "bad", f"{' and '.join([active[0], *(name[0].lower() + name[1:] for name in active[1:])])}.{best}"
