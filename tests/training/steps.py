@@ -1,8 +1,8 @@
 """Takes a few steps of a tiny run in every process that torchrun started, and saves what came of them.
 
-The networks are float64: rounding of float32 tips one ReLU in a million over its kink, which is no small difference.
+In float64 the networks' rounding can't tip a ReLU over its kink, which in float32 happens to one in a million.
 
-python -m torch.distributed.run --standalone --nproc-per-node N steps.py FILE SETTING=VALUE...
+python -m torch.distributed.run --standalone --nproc-per-node N steps.py FILE float32|float64 SETTING=VALUE...
 """
 
 import sys
@@ -25,14 +25,15 @@ STEPS = 20
 FACTS = {"data": "", "data_digest": "", "data_count": 400, "size": 28, "channels": 1, "seed": 1}
 
 
-def main(file: str, *texts: str) -> None:
+def main(file: str, dtype: str, *texts: str) -> None:
     """Saves the gradients of the first step, the losses of each, and the weights after the last."""
     machine = Machine.choose("cpu", "float32", 1)
     settings = Settings.of(chosen(recipes.DEFAULT, list(texts), width=4), **FACTS)
     with joined("cpu") as world:
         trainer = Trainer(settings, machine, world)
-        for network in (trainer.average, *networks(trainer)):
-            network.double().register_forward_pre_hook(lambda _, given: tuple(value.double() for value in given))
+        if dtype == "float64":
+            for network in (trainer.average, *networks(trainer)):
+                network.double().register_forward_pre_hook(lambda _, given: tuple(value.double() for value in given))
         gradients: list[torch.Tensor] = []
         losses = []
         for step in range(STEPS):

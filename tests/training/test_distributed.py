@@ -63,24 +63,29 @@ def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize(
-    ("settings", "of_gradients", "of_losses"),
-    [((), 1e-12, 1e-6), (("minibatch_kernels=4", "augment=all"), 1e-5, 1e-2)],
-    ids=["plain", "minibatch"],
+    ("dtype", "settings", "of_gradients", "of_losses"),
+    [
+        ("float64", (), 1e-12, 1e-6),
+        ("float64", ("minibatch_kernels=4", "augment=all"), 1e-5, 1e-2),
+        ("float32", (), 1e-2, 5e-3),
+    ],
+    ids=["plain", "minibatch", "float32"],
 )
 def test_two_processes_take_the_steps_of_one(
-    tmp_path: Path, settings: tuple[str, ...], of_gradients: float, of_losses: float
+    tmp_path: Path, dtype: str, settings: tuple[str, ...], of_gradients: float, of_losses: float
 ) -> None:
-    """The first gradients, beside the largest one of their layer, and the losses of 20 steps; the gap, a difference
-    of logits, beside its size where that is above 1.
+    """The first gradients, each layer's beside its length, and the losses of 20 steps; the gap, a difference of
+    logits, beside its size where that is above 1.
 
-    The networks are float64; losses, and the distances of minibatch discrimination, are float32 all the same, and what
-    their rounding does grows with each step.
+    Losses, and the distances of minibatch discrimination, are float32 all the same, and what their rounding does
+    grows with each step. Where the networks are float32 too, one ReLU in a million tips over its kink by rounding, so
+    single gradients differ by 1e-3 of the largest and more.
     """
-    python(str(STEPS), str(tmp_path / "one.pt"), *settings)
-    torchrun(2, str(STEPS), str(tmp_path / "two.pt"), *settings)
+    python(str(STEPS), str(tmp_path / "one.pt"), dtype, *settings)
+    torchrun(2, str(STEPS), str(tmp_path / "two.pt"), dtype, *settings)
     one, two = (torch.load(tmp_path / f"{count}.pt") for count in ("one", "two"))
     for ours, theirs in zip(one["gradients"], two["gradients"], strict=True):
-        assert (ours - theirs).abs().max() <= of_gradients * ours.abs().max()
+        assert (ours - theirs).norm() <= of_gradients * ours.norm()
     apart = (one["losses"] - two["losses"]).abs()
     assert apart[:, :2].max() < of_losses
     assert (apart[:, 2] / one["losses"][:, 2].abs().clamp(min=1)).max() < of_losses
@@ -115,7 +120,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, capfd: p
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(tmp_path: Path) -> None:
     """Before anything is trained; the message says which numbers don't go together."""
     with pytest.raises(AssertionError, match="batch_size 127 is no multiple of the 2 processes"):
-        torchrun(2, str(STEPS), str(tmp_path / "x.pt"), "batch_size=127")
+        torchrun(2, str(STEPS), str(tmp_path / "x.pt"), "float32", "batch_size=127")
 
 
 def test_images_that_are_judged_together_stay_in_one_process(tmp_path: Path) -> None:
