@@ -1,3 +1,4 @@
+import copy
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -64,6 +65,52 @@ def test_the_discriminator_learns_only_in_its_own_half() -> None:
     assert all(parameter.requires_grad for parameter in trainer.discriminator.parameters())
     state = trainer.state()["discriminator_optimizer"]["state"]
     assert {entry["step"].item() for entry in state.values()} == {1.0}
+
+
+def test_the_generators_half_gives_the_discriminator_no_gradient() -> None:
+    """What lies there afterwards is that of its own half."""
+    trainer = Trainer(settings(), CPU)
+    real, fake = trainer._real(torch.tensor(DATA[:128]), 0), trainer._fake(torch.randn(128, 100), keep_graph=True)
+    trainer._train_discriminator(real, fake.detach(), 0)
+    before = [value.grad.clone() for value in trainer.discriminator.parameters()]
+    trainer._train_generator(real, fake, 0)
+    after = [value.grad for value in trainer.discriminator.parameters()]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_all_that_the_discriminator_sees_is_augmented() -> None:
+    """Real images, fakes, and fakes again as the generator's half shows them, each by draws of its own."""
+    trainer = Trainer(settings("scarce"), CPU)
+    plain = trainer._real(torch.tensor(DATA[:128]), 0), trainer._fake(torch.randn(128, 100), keep_graph=True)
+    seen: list[torch.Tensor] = []
+    trainer.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    trainer._train_discriminator(plain[0], plain[1].detach(), 0)
+    trainer._train_generator(*plain, 0)
+    real, fake, fake_again = seen
+    assert not torch.allclose(real, plain[0])
+    assert not torch.allclose(fake, plain[1])
+    assert not torch.allclose(fake_again, plain[1])
+    assert not torch.allclose(fake_again, fake)
+
+
+def test_real_images_and_fakes_are_both_penalised() -> None:
+    """R1 and R2: the gradient of the discriminator is that of the objective and both, written out here."""
+    trainer = Trainer(settings("strong", penalty=3.0), CPU)
+    stepped(trainer, 2)  # fix-up begins where much is zero
+    real, fake = trainer._real(torch.tensor(DATA[:128]), 0), trainer._fake(torch.randn(128, 64), keep_graph=False)
+    wanted = copy.deepcopy(trainer.discriminator)
+    trainer._train_discriminator(real, fake, 0)
+    images = [each.detach().requires_grad_() for each in (real, fake)]
+    logits = [wanted(each) for each in images]
+    loss = torch.nn.functional.softplus(logits[1] - logits[0]).mean()
+    for each, judged in zip(images, logits, strict=True):
+        (slope,) = torch.autograd.grad(judged.sum(), each, create_graph=True)
+        loss = loss + 3.0 * 0.5 * slope.square().sum((1, 2, 3)).mean()
+    expected = torch.autograd.grad(loss, list(wanted.parameters()), allow_unused=True)
+    for value, gradient in zip(trainer.discriminator.parameters(), expected, strict=True):
+        if gradient is not None:
+            assert value.grad is not None
+            assert torch.allclose(value.grad, gradient, rtol=1e-3, atol=1e-5)
 
 
 def test_a_restored_state_goes_on_as_if_nothing_had_been() -> None:
