@@ -230,6 +230,14 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, whole: Path
     assert same_weights(trained(run), whole)
 
 
+def test_few_images_bring_the_advice_to_vary_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever didn't inspect the data hears it here, unless they are varied already."""
+    assert main(arguments(tmp_path / "plain", images=128)) == 0
+    assert "note: 200 images are few; --recipe scarce" in capsys.readouterr().err
+    assert main(arguments(tmp_path / "varied", "--recipe", "scarce", images=128)) == 0
+    assert "are few" not in capsys.readouterr().err
+
+
 def test_hours_end_a_run_as_images_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two seconds of training are complete; the same command again finds them spent, and with more of them goes on."""
     command = arguments(tmp_path / "run", images=LONG * 100)

@@ -15,6 +15,7 @@ from dcgan_training.cli import flags
 from dcgan_training.cli.output import say
 from dcgan_training.config import Recipe, Settings
 from dcgan_training.files import check_file, is_within
+from dcgan_training.recipes.scarce import BELOW_IMAGES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -152,7 +153,7 @@ def _job(options: argparse.Namespace, crew: Crew, approve: "Callable[[Dataset], 
     features = None
     if crew.world.rank == 0:
         skipped = (f"warning: {name} can't be read and was passed over" for name in gathered.data.skipped)
-        for note in [*skipped, *notes, *left_out]:
+        for note in [*skipped, *_advice(crew.recipe, len(gathered.rows)), *notes, *left_out]:
             say(note)
         run_directory.settle(options.output, settings, gathered.held_out)
         if columns:
@@ -170,6 +171,13 @@ def _job(options: argparse.Namespace, crew: Crew, approve: "Callable[[Dataset], 
         directory=options.output,
         plan=Plan(save_every=options.save_every, hours=options.hours, on_alarm=options.on_alarm),
     )
+
+
+def _advice(recipe: Recipe, count: int) -> list[str]:
+    """Gives what is to be known of a plain DCGAN on few images, as `inspect` would have said before."""
+    if recipe.name != recipes.DEFAULT.name or recipe.method.augment != "none" or count >= BELOW_IMAGES:
+        return []
+    return [f"note: {count:,} images are few; --recipe scarce varies them, so that the discriminator can't learn them"]
 
 
 def _beginning(options: argparse.Namespace) -> "tuple[Initial | None, str, list[str]]":
