@@ -19,6 +19,26 @@ def usage(capsys: pytest.CaptureFixture[str], *command: str) -> str:
     return capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "lines", "counts"),
+    [
+        ("mlp-digits", ["linear, LeakyReLU 0.01 (n, width)", "linear, tanh "], ["114,064", "100,609"]),
+        ("keras-digits", ["convolution 5x5, sigmoid ", "Images in [0, 1] to a logit"], ["792,289", "36,513"]),
+        ("dcgan", ["transposed convolution 4x4 stride 2, tanh ", "LeakyReLU 0.2 "], ["3,576,707"]),
+        ("strong", ["bilinear upsampling", "residual block: x + convolution 3x3"], ["1,631,811"]),
+    ],
+)
+def test_a_recipe_is_shown_with_its_layers(
+    recipe: str, lines: list[str], counts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Activations and strides from the networks' own words, then every tensor and the totals."""
+    assert main(["recipes", recipe]) == 0
+    said = capsys.readouterr().out
+    for fact in [*lines, *counts]:
+        assert fact in said
+    assert "Args:" not in said
+
+
 def test_a_misspelt_recipe_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It suggests the nearest, lists them all, and nothing was written."""
     assert main(arguments(tmp_path / "run", "--recipe", "dgcan")) == 1

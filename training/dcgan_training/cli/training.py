@@ -1,6 +1,7 @@
 """The commands `train` and `recipes`."""
 
 import argparse
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -228,8 +229,13 @@ def _show(console: Console, recipe: Recipe, size: int, channels: int) -> None:
         for row in _layers(network):
             layers.add_row(*row)
         layers.add_row("total", "", f"{total:,}", style="bold")
-        console.print()
+        console.print(f"\n{_description(network)}\n", markup=False, highlight=False, soft_wrap=True)
         console.print(layers)
+
+
+def _description(network: "nn.Module") -> str:
+    """Gives what a network's docstring says of its layers, with their activations and strides."""
+    return inspect.cleandoc(type(network).__doc__ or "").partition("\n\nArgs:")[0]
 
 
 def _layers(network: "nn.Module") -> Iterator[tuple[str, str, str]]:

@@ -105,9 +105,9 @@ class ConvolutionalDiscriminator(Discriminator):
     """Images to a logit for each pack of them.
 
     x                                                (n, channels, size, size), packed
-    convolution 4x4 stride 2, LeakyReLU              (n / packing, width, size / 2, size / 2)
-    k - 1 times: convolution 4x4 stride 2, batch norm, LeakyReLU; the side halves, the channels double
-    from 7x7: convolution 3x3 stride 2, batch norm, LeakyReLU; the side becomes 4, the channels double
+    convolution 4x4 stride 2, LeakyReLU 0.2          (n / packing, width, size / 2, size / 2)
+    k - 1 times: convolution 4x4 stride 2, batch norm, LeakyReLU 0.2; the side halves, the channels double
+    from 7x7: convolution 3x3 stride 2, batch norm, LeakyReLU 0.2; the side becomes 4, the channels double
     flatten, with minibatch discrimination beside it, linear    (n / packing,)
 
     What follows the last map only adds up what its cells say. At 28 px one of 7x7 sees 10 pixels across, so that two
@@ -171,7 +171,13 @@ class ConvolutionalDiscriminator(Discriminator):
 
 
 class KerasDiscriminator(ConvolutionalDiscriminator):
-    """The same for images in [0, 1], without batch norm and not beyond 7x7; the books' sigmoid is in the loss."""
+    """Images in [0, 1] to a logit for each pack of them; the books' sigmoid is in the loss.
+
+    x                                                (n, channels, size, size), packed
+    convolution 4x4 stride 2, LeakyReLU 0.2          (n / packing, width, size / 2, size / 2)
+    k - 1 times: convolution 4x4 stride 2, LeakyReLU 0.2; the side halves, the channels double
+    flatten, linear                                  (n / packing,)
+    """
 
     def __init__(self, size: int, channels: int, width: int, *, packing: int = 1, spectral_norm: bool = False) -> None:
         super().__init__(

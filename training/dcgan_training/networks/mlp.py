@@ -20,7 +20,7 @@ class MlpGenerator(Generator):
     """Latents to images in [-1, 1].
 
     z                      (n, latent_dim)
-    linear, LeakyReLU      (n, width)
+    linear, LeakyReLU 0.01 (n, width)
     linear, tanh           (n, size * size * channels), seen as (n, channels, size, size)
     """
 
@@ -43,7 +43,7 @@ class MlpDiscriminator(Discriminator):
     """Images to a logit for each pack of them.
 
     x                      (n, channels, size, size), packed and seen as (n / packing, size * size * packing * channels)
-    linear, LeakyReLU      (n / packing, width)
+    linear, LeakyReLU 0.01 (n / packing, width)
     linear                 (n / packing,)
     """
 

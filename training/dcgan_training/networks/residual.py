@@ -21,7 +21,7 @@ from dcgan_training.networks.pixels import channels_last
 
 
 class ResidualBlock(nn.Module):
-    """x + convolve(LeakyReLU(convolve(LeakyReLU(x)))), both convolutions 3x3."""
+    """x + convolve(LeakyReLU(convolve(LeakyReLU(x)))), both convolutions 3x3, slope 0.2."""
 
     def __init__(self, maps: int) -> None:
         super().__init__()
@@ -40,9 +40,9 @@ class ResidualGenerator(Generator):
 
     z                      (n, latent_dim)
     linear                 (n, width * 2^(k-1)), times a learned constant of (width * 2^(k-1), base, base)
-    residual block
+    residual block: x + convolution 3x3(LeakyReLU 0.2(convolution 3x3(LeakyReLU 0.2(x))))
     k - 1 times: convolution 1x1, bilinear upsampling, residual block; the side doubles, the channels halve
-    LeakyReLU, bilinear upsampling, convolution 3x3       (n, channels, size, size)
+    LeakyReLU 0.2, bilinear upsampling, convolution 3x3   (n, channels, size, size)
     """
 
     def __init__(self, size: int, channels: int, width: int, latent_dim: int) -> None:
@@ -74,7 +74,7 @@ class ResidualDiscriminator(Discriminator):
     x                                                (n, channels, size, size), packed
     convolution 4x4 stride 2, residual block         (n / packing, width, size / 2, size / 2)
     k - 1 times: convolution 1x1, bilinear downsampling, residual block; the side halves, the channels double
-    LeakyReLU, flatten, linear                       (n / packing,)
+    LeakyReLU 0.2, flatten, linear                   (n / packing,)
     """
 
     def __init__(self, size: int, channels: int, width: int, *, packing: int = 1) -> None:
