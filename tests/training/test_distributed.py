@@ -67,25 +67,24 @@ def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
     [
         ("float64", (), 1e-12, 1e-6),
         ("float64", ("minibatch_kernels=4", "augment=all"), 1e-5, 1e-2),
-        ("float32", (), 1e-2, 5e-3),
+        ("float32", (), 1e-2, 1e-3),
     ],
     ids=["plain", "minibatch", "float32"],
 )
 def test_two_processes_take_the_steps_of_one(
     tmp_path: Path, dtype: str, settings: tuple[str, ...], of_gradients: float, of_losses: float
 ) -> None:
-    """The first gradients, each layer's beside its length, and the losses of 20 steps; the gap, a difference of
-    logits, beside its size where that is above 1.
+    """The first gradients, beside the largest one of their layer, and the losses of 20 steps; the gap, a difference
+    of logits, beside its size where that is above 1.
 
     Losses, and the distances of minibatch discrimination, are float32 all the same, and what their rounding does
-    grows with each step. Where the networks are float32 too, one ReLU in a million tips over its kink by rounding, so
-    single gradients differ by 1e-3 of the largest and more.
+    grows with each step. Where the networks are float32 too, one ReLU in a million tips over its kink by rounding.
     """
     python(str(STEPS), str(tmp_path / "one.pt"), dtype, *settings)
     torchrun(2, str(STEPS), str(tmp_path / "two.pt"), dtype, *settings)
     one, two = (torch.load(tmp_path / f"{count}.pt") for count in ("one", "two"))
     for ours, theirs in zip(one["gradients"], two["gradients"], strict=True):
-        assert (ours - theirs).norm() <= of_gradients * ours.norm()
+        assert (ours - theirs).abs().max() <= of_gradients * ours.abs().max()
     apart = (one["losses"] - two["losses"]).abs()
     assert apart[:, :2].max() < of_losses
     assert (apart[:, 2] / one["losses"][:, 2].abs().clamp(min=1)).max() < of_losses
